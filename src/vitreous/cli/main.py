@@ -1,0 +1,111 @@
+"""The `vitreous` program: finds the command, imports only that one, and words its errors.
+
+`COMMANDS` is the table of contents: name → (module, function, one line of help). Importing this
+file costs milliseconds; a command imports JAX only when it runs.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import typer
+
+from vitreous import __version__
+from vitreous.errors import InputError, Interrupted
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("demo", "demo", "Simulate a hinging molecule, fit it, and open the report."),
+    "check": ("check", "check", "Look at particles before training: sign, units, CTF, half maps."),
+    "simulate": ("simulate", "simulate", "Make particle images from atoms or a map."),
+    "downsample": ("particles", "downsample", "Fourier-crop a particle stack or a volume."),
+    "parse-pose-star": ("particles", "parse_pose_star", "RELION .star → poses.pkl."),
+    "parse-pose-csparc": ("particles", "parse_pose_csparc", "cryoSPARC .cs → poses.pkl."),
+    "parse-ctf-star": ("particles", "parse_ctf_star", "RELION .star → ctf.pkl."),
+    "parse-ctf-csparc": ("particles", "parse_ctf_csparc", "cryoSPARC .cs → ctf.pkl."),
+    "backproject-voxel": ("reconstruction", "backproject_voxel", "Reconstruct a map, half maps, FSC."),
+    "fsc": ("reconstruction", "fsc", "Fourier shell correlation of two maps."),
+    "gen-mask": ("reconstruction", "gen_mask", "Make a soft mask from a map."),
+    "train-vae": ("train", "train_vae", "Fit a landscape of volumes: encoder and decoder."),
+    "train-dec": ("train", "train_dec", "Fit a landscape of volumes: free latents and decoder."),
+    "train-nn": ("train", "train_nn", "Fit one volume as a neural field."),
+    "eval-vol": ("analysis", "eval_vol", "Decode volumes at latent values."),
+    "analyze": ("analysis", "analyze", "PCA, UMAP, clusters, volumes, movies and a report."),
+    "pc-traversal": ("analysis", "pc_traversal", "Latent path along principal components."),
+    "graph-traversal": ("analysis", "graph_traversal", "Latent path through nearest neighbours."),
+    "direct-traversal": ("analysis", "direct_traversal", "Straight latent path between anchors."),
+}
+
+# Names the peers use for the same command.
+ALIASES = {"parse-pose-cs": "parse-pose-csparc", "parse-ctf-cs": "parse-ctf-csparc"}
+
+
+def _placeholder(**_: object) -> None:
+    """Stand for a command in the listing; never run."""
+
+
+def _with_hyphens(argument: str) -> str:
+    """Accept underscores in the name of a long option: `--enc_dim=8` → `--enc-dim=8`."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def build_app(requested: str | None) -> typer.Typer:
+    """Assemble the Typer application with the requested command real and the others named."""
+    app = typer.Typer(
+        name="vitreous",
+        help="Cryo-EM particle images into moving molecules.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    def show_version(value: bool) -> None:
+        if value:
+            typer.echo(f"vitreous {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def _root(
+        version: bool = typer.Option(
+            False, "--version", callback=show_version, is_eager=True, help="Print the version."
+        ),
+    ) -> None:
+        pass
+
+    for name, (module, function, summary) in COMMANDS.items():
+        run: Callable = _placeholder
+        if name == requested:
+            run = getattr(importlib.import_module(f"vitreous.cli.{module}"), function)
+            app.command(name)(run)
+        else:
+            app.command(name, help=summary)(lambda: None)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program; exit 0 done, 1 internal fault, 2 input the user must mend, 130 Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    requested = None
+    if words and not words[0].startswith("-"):
+        words[0] = words[0].replace("_", "-")
+        words[0] = requested = ALIASES.get(words[0], words[0])
+    words = [_with_hyphens(word) for word in words]
+    try:
+        build_app(requested)(words, prog_name="vitreous")
+    except InputError as error:
+        typer.echo(f"vitreous: {error}", err=True)
+        sys.exit(2)
+    except Interrupted as notice:
+        typer.echo(f"vitreous: {notice}", err=True)
+        sys.exit(0)
+    except KeyboardInterrupt:
+        typer.echo("vitreous: stopped by Ctrl-C", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

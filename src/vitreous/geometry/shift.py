@@ -1,0 +1,30 @@
+"""Shift images and volumes, and change their box or sampling, in Fourier space."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+
+def phase_shift(
+    frequency: Float[Array, "... p d"], shift: Float[Array, "... d"]
+) -> Complex[Array, "... p"]:
+    """Return `exp(−2πi k·t)`, the factor that moves density by `+shift`.
+
+    **Arguments:** `frequency` in cycles/Å and `shift` in Å, or cycles/pixel and pixels.
+    """
+    angle = -2 * jnp.pi * jnp.einsum("...pd,...d->...p", frequency, shift)
+    return jnp.exp(1j * angle)
+
+
+def crop_centered(x: Array, size: int, dimensions: int) -> Array:
+    """Crop or zero-pad the last axes to `size` about their centres (`n // 2`), any parity."""
+    for axis in range(-dimensions, 0):
+        n = x.shape[axis]
+        start = n // 2 - size // 2
+        if size <= n:
+            x = x[(..., slice(start, start + size)) + (slice(None),) * (-axis - 1)]
+        else:
+            widths = [(0, 0)] * x.ndim
+            widths[axis] = (-start, size - n + start)
+            x = jnp.pad(x, widths) if not isinstance(x, np.ndarray) else np.pad(x, widths)
+    return x
