@@ -17,11 +17,11 @@ from vitreous.imaging.fourier_grid import GUARD, FourierGrid, GridShape
 class Window(NamedTuple):
     """Say which table entries an interpolated value is the weighted sum of.
 
-    **Fields:** `index`: rows of the table. `weight`: their weights, 0 outside the box.
+    **Fields:** `entry`: rows of the table. `weight`: their weights, 0 outside the box.
     `conjugate`: whether the value is the conjugate of that sum.
     """
 
-    index: Int[Array, "... w"]
+    entry: Int[Array, "... w"]
     weight: Float[Array, "... w"]
     conjugate: Bool[Array, "..."]
 
@@ -69,8 +69,8 @@ def trilinear_corners(coordinates: Float[Array, "... 3"], shape: GridShape) -> W
     **Arguments:** `coordinates`: `(kx, ky, kz)` in cycles per (padded) box. `shape`: layout of
     the table.
 
-    **Returns:** a window of 8 entries. Reading sums `weight · table[index]` and conjugates;
-    inserting conjugates and adds `weight · value` to `table[index]`: the two are adjoint.
+    **Returns:** a window of 8 entries. Reading sums `weight · table[entry]` and conjugates;
+    inserting conjugates and adds `weight · value` to `table[entry]`: the two are adjoint.
     """
     whole, t, inside, conjugate = _fold(coordinates, shape)
     axis_weights = [[1 - t[..., a], t[..., a]] for a in range(3)]
@@ -95,7 +95,7 @@ def cubic_window(coordinates: Float[Array, "... 3"], shape: GridShape) -> Window
 
 def read_window(table: Float[Array, "v 2"], window: Window) -> Complex[Array, "..."]:
     """Interpolate: the weighted sum of the window's entries."""
-    total = jnp.sum(table[window.index] * window.weight[..., None], axis=-2)
+    total = jnp.sum(table[window.entry] * window.weight[..., None], axis=-2)
     imaginary = jnp.where(window.conjugate, -total[..., 1], total[..., 1])
     return jax.lax.complex(total[..., 0], imaginary)
 
@@ -106,7 +106,7 @@ def insert_window(
     """Add values to the table through the window: the adjoint of `read_window`."""
     imaginary = jnp.where(window.conjugate, -values.imag, values.imag)
     channels = jnp.stack([values.real, imaginary], axis=-1)[..., None, :]
-    return table.at[window.index].add(channels * window.weight[..., None])
+    return table.at[window.entry].add(channels * window.weight[..., None])
 
 
 def slice_grid(
