@@ -1,28 +1,29 @@
-"""Central slices of a Fourier grid, and the interpolation weights they share with insertion.
+"""Central slices of a Fourier grid, and the interpolation windows they share with insertion.
 
 `F_image(k) = F_volume(Rᵀ (kx, ky, 0))`. A frequency with kx < 0 is read at its Friedel mate and
-conjugated.
+conjugated. Every window entry is its own flat gather of `(re, im)` pairs: XLA fuses these into one
+loop that keeps nothing, several times faster than one gather of all entries.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int
 
-from vitreous.imaging.fourier_grid import GUARD, FourierGrid, GridShape
+from vitreous.imaging.fourier_grid import FourierGrid, GridShape
 
 
 class Window(NamedTuple):
     """Say which table entries an interpolated value is the weighted sum of.
 
-    **Fields:** `entry`: rows of the table. `weight`: their weights, 0 outside the box.
-    `conjugate`: whether the value is the conjugate of that sum.
+    **Fields:** `entries`: rows of the table, one array of the samples' shape for each of the 8 or
+    64 points. `weights`: as many weights, 0 outside the box. `conjugate`: whether the value is the
+    conjugate of that sum.
     """
 
-    entry: Int[Array, "... w"]
-    weight: Float[Array, "... w"]
+    entries: tuple[Int[Array, "..."], ...]
+    weights: tuple[Float[Array, "..."], ...]
     conjugate: Bool[Array, "..."]
 
 
@@ -35,32 +36,43 @@ def rotated_frequencies(
     return f[..., 0:1] * rotation[..., None, 0, :] + f[..., 1:2] * rotation[..., None, 1, :]
 
 
-def _fold(coordinates: Float[Array, "... 3"], shape: GridShape):
-    """Move kx < 0 to the mate; return whole parts, fractions, and two flags a sample."""
+def _linear_weights(t: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+    return [1 - t, t]
+
+
+def _cubic_weights(t: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+    s = 1 - t
+    return [
+        s * s * s / 6,
+        (4 - 3 * t * t * (1 + s)) / 6,
+        (4 - 3 * s * s * (1 + t)) / 6,
+        t * t * t / 6,
+    ]
+
+
+def _window(coordinates: Float[Array, "... 3"], shape: GridShape, axis_weights) -> Window:
     conjugate = coordinates[..., 0] < 0
     folded = jnp.where(conjugate[..., None], -coordinates, coordinates)
     # The slack forgives the rounding of a rotation at the edge of the box.
     inside = jnp.all(jnp.abs(folded) <= shape.half + 1e-3, axis=-1)
-    whole = jnp.clip(jnp.floor(jax.lax.stop_gradient(folded)), -shape.half - 1, shape.half)
-    return whole.astype(jnp.int32), folded - whole, inside, conjugate
+    # Entries are promised to lie in the table, so a frequency outside, or NaN, must not name one.
+    lower = jax.lax.stop_gradient(jnp.where(inside[..., None], jnp.floor(folded), 0))
+    x, y, z = (axis_weights(folded[..., i] - lower[..., i]) for i in range(3))
+    whole = lower.astype(jnp.int32)
+    base = (whole[..., 2] + shape.offset) * shape.rows + whole[..., 1] + shape.offset
+    base = base * shape.columns + whole[..., 0] + shape.guard
 
-
-def _combine(whole, axis_weights, inside, conjugate, shape: GridShape) -> Window:
-    """Multiply per-axis weights, lists of `taps` arrays for x, y, z, into a window."""
-    taps = len(axis_weights[0])
-    first = -(taps // 2 - 1)
-    base = (
-        (whole[..., 2] + shape.offset) * shape.rows + whole[..., 1] + shape.offset
-    ) * shape.columns + (whole[..., 0] + shape.guard)
-    offsets, weights = [], []
-    for k in range(taps):
-        for j in range(taps):
-            yz = jnp.where(inside, axis_weights[2][k] * axis_weights[1][j], 0)
-            for i in range(taps):
-                offsets.append(((k + first) * shape.rows + j + first) * shape.columns + i + first)
-                weights.append(yz * axis_weights[0][i])
-    offset = jnp.asarray(np.array(offsets, np.int32)).reshape(*(1,) * base.ndim, -1)
-    return Window(base[..., None] + offset, jnp.stack(weights, axis=-1), conjugate)
+    taps = range(len(x))
+    first = 1 - len(x) // 2
+    entries, weights = [], []
+    for k in taps:
+        for j in taps:
+            rest = jnp.where(inside, z[k] * y[j], 0)
+            for i in taps:
+                step = ((k + first) * shape.rows + j + first) * shape.columns + i + first
+                entries.append(base + step)
+                weights.append(rest * x[i])
+    return Window(tuple(entries), tuple(weights), conjugate)
 
 
 def trilinear_corners(coordinates: Float[Array, "... 3"], shape: GridShape) -> Window:
@@ -69,33 +81,23 @@ def trilinear_corners(coordinates: Float[Array, "... 3"], shape: GridShape) -> W
     **Arguments:** `coordinates`: `(kx, ky, kz)` in cycles per (padded) box. `shape`: layout of
     the table.
 
-    **Returns:** a window of 8 entries. Reading sums `weight · table[entry]` and conjugates;
-    inserting conjugates and adds `weight · value` to `table[entry]`: the two are adjoint.
+    **Returns:** a window of 8 entries. Reading sums `weight · table[entry]`, then conjugates
+    where told; inserting conjugates, then adds `weight · value` to `table[entry]`: the two are
+    adjoint.
     """
-    whole, t, inside, conjugate = _fold(coordinates, shape)
-    axis_weights = [[1 - t[..., a], t[..., a]] for a in range(3)]
-    return _combine(whole, axis_weights, inside, conjugate, shape)
+    return _window(coordinates, shape, _linear_weights)
 
 
 def cubic_window(coordinates: Float[Array, "... 3"], shape: GridShape) -> Window:
     """Find the 64 table entries and cubic B-spline weights of each frequency."""
-    whole, t, inside, conjugate = _fold(coordinates, shape)
-
-    def spline(t):
-        s = 1 - t
-        return [
-            s * s * s / 6,
-            (4 - 3 * t * t * (1 + s)) / 6,
-            (4 - 3 * s * s * (1 + t)) / 6,
-            t * t * t / 6,
-        ]
-
-    return _combine(whole, [spline(t[..., a]) for a in range(3)], inside, conjugate, shape)
+    return _window(coordinates, shape, _cubic_weights)
 
 
 def read_window(table: Float[Array, "v 2"], window: Window) -> Complex[Array, "..."]:
     """Interpolate: the weighted sum of the window's entries."""
-    total = jnp.sum(table[window.entry] * window.weight[..., None], axis=-2)
+    total = jnp.zeros((*window.conjugate.shape, 2), table.dtype)
+    for entry, weight in zip(window.entries, window.weights, strict=True):
+        total += table.at[entry].get(mode="promise_in_bounds") * weight[..., None]
     imaginary = jnp.where(window.conjugate, -total[..., 1], total[..., 1])
     return jax.lax.complex(total[..., 0], imaginary)
 
@@ -105,8 +107,11 @@ def insert_window(
 ) -> Float[Array, "v 2"]:
     """Add values to the table through the window: the adjoint of `read_window`."""
     imaginary = jnp.where(window.conjugate, -values.imag, values.imag)
-    channels = jnp.stack([values.real, imaginary], axis=-1)[..., None, :]
-    return table.at[window.entry].add(channels * window.weight[..., None])
+    channels = jnp.stack([values.real, imaginary], axis=-1)
+    for entry, weight in zip(window.entries, window.weights, strict=True):
+        added = channels * weight[..., None]
+        table = table.at[entry].add(added, mode="promise_in_bounds")
+    return table
 
 
 def slice_grid(
@@ -123,5 +128,4 @@ def slice_grid(
     scale = grid.shape.box / grid.box
     coordinates = rotated_frequencies(rotation, frequency * scale)
     find = trilinear_corners if grid.kernel == "linear" else cubic_window
-    assert grid.shape.guard >= GUARD[grid.kernel]
     return read_window(grid.values, find(coordinates, grid.shape))
