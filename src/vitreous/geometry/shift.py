@@ -1,5 +1,6 @@
 """Shift images and volumes, and change their box or sampling, in Fourier space."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -12,8 +13,10 @@ def phase_shift(
 
     **Arguments:** `frequency` in cycles/Å and `shift` in Å, or cycles/pixel and pixels.
     """
-    angle = -2 * jnp.pi * jnp.einsum("...pd,...d->...p", frequency, shift)
-    return jnp.exp(1j * angle)
+    # Full precision: accelerators would otherwise shorten the products, hence the phases.
+    turns = jnp.einsum("...pd,...d->...p", frequency, shift, precision="highest")
+    angle = -2 * np.pi * turns
+    return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
 
 
 def crop_centered(x: Array, size: int, dimensions: int) -> Array:
