@@ -66,15 +66,14 @@ def matrix_to_euler(matrix: Float[AnyArray, "... 3 3"]) -> Float[AnyArray, "... 
     `psi + rot` (or `psi - rot`) is defined, and `rot` is set to 0.
     """
     xp = _namespace(matrix)
-    sin_tilt = xp.hypot(matrix[..., 2, 0], matrix[..., 2, 1])
-    degenerate = sin_tilt < 1e-7
-    tilt = xp.arctan2(sin_tilt, matrix[..., 2, 2])
-    rot = xp.where(degenerate, 0.0, xp.arctan2(matrix[..., 2, 1], matrix[..., 2, 0]))
-    psi = xp.where(
-        degenerate,
-        xp.arctan2(-matrix[..., 1, 0], matrix[..., 1, 1]),
-        xp.arctan2(matrix[..., 1, 2], -matrix[..., 0, 2]),
-    )
+    m = [[matrix[..., i, j] for j in range(3)] for i in range(3)]
+    sin_tilt = xp.hypot(m[2][0], m[2][1])
+    rot = xp.where(sin_tilt < 1e-7, 0.0, xp.arctan2(m[2][1], m[2][0]))
+    tilt = xp.arctan2(sin_tilt, m[2][2])
+    # psi is what R Rz(−rot) leaves in the plane: exact for any rot, even one that is mere
+    # rounding noise because the tilt nearly vanishes.
+    c, s = xp.cos(rot), xp.sin(rot)
+    psi = xp.arctan2(m[0][1] * c - m[0][0] * s, m[1][1] * c - m[1][0] * s)
     return xp.stack([rot, tilt, psi], axis=-1) * (180 / np.pi)
 
 
@@ -159,9 +158,10 @@ def matrix_to_rotation_vector(matrix: Float[AnyArray, "... 3 3"]) -> Float[AnyAr
     """Turn rotation matrices into rotation vectors in degrees, angle in [0, 180]."""
     xp = _namespace(matrix)
     q = matrix_to_quaternion(matrix)
-    norm = xp.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
-    angle = 2 * xp.arctan2(norm, q[..., :1])
-    scale = xp.where(norm < 1e-12, 2.0, angle / xp.where(norm < 1e-12, 1.0, norm))
+    square = xp.sum(q[..., 1:] * q[..., 1:], axis=-1, keepdims=True)
+    small = square < 1e-12
+    norm = xp.sqrt(xp.where(small, 1.0, square))
+    scale = xp.where(small, 2.0, 2 * xp.arctan2(norm, q[..., :1]) / norm)
     return q[..., 1:] * scale * (180 / np.pi)
 
 
@@ -188,15 +188,16 @@ def geodesic_distance(
 ) -> Float[AnyArray, "..."]:
     """Measure the angle in degrees, [0, 180], of the rotation between two rotations.
 
-    Uses the chord `‖A − B‖` with arcsin below 90° and the trace above, so small angles keep
-    their digits.
+    Sine and cosine come from different sums over the rows, so that no angle loses its digits.
+    Batch axes broadcast if both have the same number of them.
     """
     xp = _namespace(first)
-    chord = xp.sqrt(xp.sum((first - second) ** 2, axis=(-2, -1)) / 8)
-    cosine = (xp.sum(first * second, axis=(-2, -1)) - 1) / 2
-    near = 2 * xp.arcsin(xp.clip(chord, 0.0, 1.0))
-    far = xp.arccos(xp.clip(cosine, -1.0, 1.0))
-    return xp.where(chord < 0.7, near, far) * (180 / np.pi)
+    twice_sine = xp.sum(xp.cross(first, second), axis=-2)
+    square = xp.sum(twice_sine * twice_sine, axis=-1)
+    same = square == 0
+    sine = xp.where(same, 0.0, xp.sqrt(xp.where(same, 1.0, square)))
+    cosine = xp.sum(first * second, axis=(-2, -1)) - 1
+    return xp.arctan2(sine, cosine) * (180 / np.pi)
 
 
 def random_rotations(key: jax.Array, count: int) -> Float[Array, "count 3 3"]:

@@ -1,4 +1,4 @@
-"""Shift images and volumes, and change their box or sampling, in Fourier space."""
+"""Shift images in Fourier space, and crop or pad arrays about their centre."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ def phase_shift(
 ) -> Complex[Array, "... p"]:
     """Return `exp(−2πi k·t)`, the factor that moves density by `+shift`.
 
-    **Arguments:** `frequency` in cycles/Å and `shift` in Å, or cycles/pixel and pixels.
+    **Arguments:** `frequency` in cycles/Å and `shift` in Å, or cycles/pixel and pixels; their
+    leading batch axes broadcast.
     """
     # Full precision: accelerators would otherwise shorten the products, hence the phases.
     turns = jnp.einsum("...pd,...d->...p", frequency, shift, precision="highest")

@@ -33,7 +33,7 @@ class CTFParameters(NamedTuple):
     scale: Float[Array | np.ndarray, "..."]
 
 
-def electron_wavelength(voltage):
+def electron_wavelength(voltage: Float[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
     """Return the relativistic electron wavelength in Å for an accelerating voltage in kV.
 
     **Source:** `h / √(2 m e V (1 + eV / 2mc²))` with CODATA 2022 constants.
@@ -60,21 +60,21 @@ def evaluate_ctf(
     **Source:** `χ = πλ Δf(θ) k² − ½π Cs λ³ k⁴ + φ`,
     `Δf(θ) = ½[U + V + (U − V) cos 2(θ − θ_ast)]`.
     """
+    batch = jnp.broadcast_shapes(frequency.shape[:-2], *(np.shape(field) for field in parameters))
     u, v, angle, voltage, cs, w, phase, b, scale = (
-        jnp.asarray(field)[..., None] for field in parameters
+        jnp.broadcast_to(jnp.asarray(field), batch)[..., None] for field in parameters
     )
+    leading = (1,) * (len(batch) + 2 - frequency.ndim)
+    frequency = frequency.reshape(*leading, *frequency.shape)
     kx, ky = frequency[..., 0], frequency[..., 1]
     square = kx * kx + ky * ky
     wavelength = electron_wavelength(voltage)
-    radians = angle * (np.pi / 180)
     # cos 2(θ − a) = cos 2θ cos 2a + sin 2θ sin 2a, with k² cos 2θ = kx² − ky²: no atan2 needed.
-    defocus_term = 0.5 * (
-        (u + v) * square
-        + (u - v) * (jnp.cos(2 * radians) * (kx * kx - ky * ky) + jnp.sin(2 * radians) * 2 * kx * ky)
-    )
+    axis = angle * (np.pi / 90)
+    astigmatism = jnp.cos(axis) * (kx * kx - ky * ky) + jnp.sin(axis) * (2 * kx * ky)
     chi = (
-        np.pi * wavelength * defocus_term
-        - 0.5 * np.pi * (cs * 1e7) * wavelength**3 * square * square
+        (0.5 * np.pi) * wavelength * ((u + v) * square + (u - v) * astigmatism)
+        - (0.5e7 * np.pi) * cs * wavelength**3 * square * square
         + phase * (np.pi / 180)
     )
     value = jnp.sqrt(1 - w * w) * jnp.sin(chi) + w * jnp.cos(chi)

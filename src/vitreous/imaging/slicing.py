@@ -53,8 +53,8 @@ def _cubic_weights(t: Float[Array, "..."]) -> list[Float[Array, "..."]]:
 def _window(coordinates: Float[Array, "... 3"], shape: GridShape, axis_weights) -> Window:
     conjugate = coordinates[..., 0] < 0
     folded = jnp.where(conjugate[..., None], -coordinates, coordinates)
-    # The slack forgives the rounding of a rotation at the edge of the box.
-    inside = jnp.all(jnp.abs(folded) <= shape.half + 1e-3, axis=-1)
+    # Odd boxes reach half a shell beyond their last point; the slack forgives rounding.
+    inside = jnp.all(jnp.abs(folded) <= shape.box / 2 + 1e-3, axis=-1)
     # Entries are promised to lie in the table, so a frequency outside, or NaN, must not name one.
     lower = jax.lax.stop_gradient(jnp.where(inside[..., None], jnp.floor(folded), 0))
     x, y, z = (axis_weights(folded[..., i] - lower[..., i]) for i in range(3))
