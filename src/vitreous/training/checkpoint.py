@@ -1,0 +1,188 @@
+"""Checkpoints of a run: the whole state of a fit and its place in the stream, by Orbax.
+
+A checkpoint is a folder named by its global step. It appears under that name only when whole;
+whatever a killed writer left has another name and is never picked.
+"""
+
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from vitreous.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Say where in the stream a state stands.
+
+    Fields: `epoch`: epochs completed. `step`: steps done in the epoch under way. `global_step`:
+    steps done in all. `seed`, `batch_size`, `images`: what fixes the stream.
+    """
+
+    epoch: int
+    step: int
+    global_step: int
+    seed: int
+    batch_size: int
+    images: int
+
+
+def name_leaves(state: PyTree) -> dict[str, Any]:
+    """List the array leaves of a pytree by their path, `decoder.layers.0.weight`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    names = {}
+    for path, leaf in leaves:
+        if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+            continue
+        # Orbax makes folders of names: no slashes.
+        name = jax.tree_util.keystr(path, simple=True, separator=".").replace("/", "_")
+        names[name or "state"] = leaf
+    return names
+
+
+def fill_leaves(template: PyTree, arrays: dict[str, np.ndarray], prefix: str = "") -> PyTree:
+    """Replace the array leaves of `template` by the stored ones of the same path.
+
+    **Arguments:** `template`: arrays or `jax.ShapeDtypeStruct`s. `prefix`: path of the template
+    within the stored state, as `decoder.`, to load a part.
+
+    **Raises:** `InputError` if a leaf is not stored or has another shape.
+    """
+
+    def pick(path, leaf):
+        if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+            return leaf
+        name = jax.tree_util.keystr(path, simple=True, separator=".").replace("/", "_")
+        stored = arrays.get((prefix + name) or "state")
+        if stored is None:
+            raise InputError(
+                f"the checkpoint holds no {prefix + name}: it was made by another model"
+            )
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(stored)
+        if tuple(stored.shape) != tuple(leaf.shape):
+            raise InputError(
+                f"the checkpoint's {prefix + name} has shape {tuple(stored.shape)}, the model's "
+                f"{tuple(leaf.shape)}: use the options the run was started with"
+            )
+        return jax.numpy.asarray(stored, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(pick, template)
+
+
+def _to_host(leaf: Any) -> np.ndarray:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(jax.device_get(leaf))
+
+
+class Checkpoints:
+    """The checkpoints in one folder, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    @cached_property
+    def _manager(self):
+        import orbax.checkpoint as ocp
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        return ocp.CheckpointManager(self.folder.resolve(), options=options)
+
+    def positions(self) -> list[Position]:
+        """List where the whole checkpoints stand, in the order of their steps."""
+        if not self.folder.is_dir():
+            return []
+        return [self._position(step) for step in sorted(self._manager.all_steps())]
+
+    def latest(self) -> Position | None:
+        """Return the place of the newest checkpoint, None if there is none."""
+        positions = self.positions()
+        return positions[-1] if positions else None
+
+    def epochs(self) -> list[int]:
+        """List the completed epochs that have a checkpoint."""
+        return [p.epoch for p in self.positions() if p.step == 0]
+
+    def save(self, state: PyTree, position: Position) -> None:
+        """Write the state; on any failure nothing of it stays.
+
+        **Raises:** `InputError` if the disk is full or the folder cannot be written.
+        """
+        import orbax.checkpoint as ocp
+
+        arrays = {name: _to_host(leaf) for name, leaf in name_leaves(state).items()}
+        if position.global_step in self._manager.all_steps():
+            return
+        try:
+            self._manager.save(
+                position.global_step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays),
+                    position=ocp.args.JsonSave(asdict(position)),
+                ),
+                force=True,
+            )
+        except BaseException as error:
+            self.remove_leftovers()
+            if isinstance(error, Exception):
+                raise InputError(
+                    f"cannot write a checkpoint to {self.folder}: "
+                    f"{str(error).splitlines()[0][:200]}; make room and continue with --resume"
+                ) from error
+            raise
+
+    def load(self, position: Position) -> dict[str, np.ndarray]:
+        """Read the arrays of a checkpoint by their path."""
+        import orbax.checkpoint as ocp
+
+        try:
+            read = self._manager.restore(
+                position.global_step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+            )
+        except Exception as error:
+            raise InputError(
+                f"{self.folder / str(position.global_step)}: cannot be read "
+                f"({str(error).splitlines()[0][:200]}); remove this folder to use an older one"
+            ) from error
+        return {name: np.asarray(array) for name, array in read["state"].items()}
+
+    def at_epoch(self, epoch: int | None = None) -> Position:
+        """Find the checkpoint after `epoch` epochs, or the newest.
+
+        **Raises:** `InputError` if there is none.
+        """
+        positions = self.positions()
+        if epoch is not None:
+            positions = [p for p in positions if p.epoch == epoch and p.step == 0]
+        if not positions:
+            which = "no checkpoint" if epoch is None else f"no checkpoint of epoch {epoch}"
+            has = ", ".join(map(str, self.epochs())) or "none"
+            raise InputError(f"{self.folder}: {which} (epochs with one: {has})")
+        return positions[-1]
+
+    def remove(self, position: Position) -> None:
+        """Delete one checkpoint."""
+        self._manager.delete(position.global_step)
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed or failed writer left behind."""
+        if self.folder.is_dir():
+            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _position(self, step: int) -> Position:
+        import orbax.checkpoint as ocp
+
+        read = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
+        return Position(**read["position"])

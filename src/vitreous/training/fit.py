@@ -1,0 +1,272 @@
+"""The loop that every fit shares: epochs, checkpoints, resume, monitoring, guards."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+from rich.console import Console
+
+from vitreous.errors import InputError, Interrupted
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.order import epoch_plan, shuffled_order
+from vitreous.particles.prepare import name_images
+from vitreous.training.checkpoint import Position, fill_leaves
+from vitreous.training.method import Method, State
+from vitreous.training.metrics_log import MetricsLog
+from vitreous.training.precision import Precision, matmul_precision
+from vitreous.training.progress import FitProgress, duration, run_log
+from vitreous.training.run import Run
+from vitreous.training.signals import stop_on_signal
+from vitreous.training.steps import Stepper, block_length
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Say how a fit runs, whatever the method.
+
+    **Arguments:** `epochs`: in all, earlier parts of a resumed run included. `batch_size`:
+    images a step; rounded up to a multiple of the devices. `seed`: of everything random.
+    `checkpoint_every`: epochs between checkpoints; the last epoch always has one.
+    `checkpoint_minutes`: a checkpoint within long epochs, replaced by the next one. `keep`: how
+    many epoch checkpoints stay; None keeps all. `log_every`: steps in one compiled block, and
+    between two looks at the loss. `precision`: of matrix products. `shuffle_chunk`: images read
+    as one run when shuffling (1: a plain permutation). `threads`, `read_ahead`: of streaming.
+    `resume_command`: what an interrupted run tells the user to type. `quiet`: no progress.
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    seed: int = 0
+    checkpoint_every: int = 1
+    checkpoint_minutes: float = 30.0
+    keep: int | None = None
+    log_every: int = 16
+    precision: Precision = "auto"
+    shuffle_chunk: int = 1
+    threads: int = 2
+    read_ahead: int = 4
+    resume_command: str = "vitreous … --resume"
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "checkpoint_every", "log_every", "shuffle_chunk"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+def fit(
+    method: Method,
+    data: PreparedImages,
+    run: Run,
+    options: FitOptions | None = None,
+    on_checkpoint: Callable[[State, int], None] | None = None,
+) -> State:
+    """Fit a method to prepared images; goes on from the run's last checkpoint if it has one.
+
+    **Arguments:** `on_checkpoint(state, epoch)`: called before the checkpoint of a completed
+    epoch is written, to save latents or volumes; it must not keep the state's arrays, which the
+    next step overwrites. A checkpoint thus always has its latents.
+
+    **Returns:** the state after the last epoch. On one CPU the same bits for the same arguments,
+    whether or not the run was interrupted on the way.
+
+    **Raises:** `InputError` if the loss is not finite, the disk is full, or the checkpoint is of
+    another stream or model; `Interrupted` after SIGTERM or SIGUSR1.
+    """
+    options = options or FitOptions()
+    platform = data.devices[0].platform
+    with (
+        run_log(run.path),
+        stop_on_signal() as stop,
+        matmul_precision(options.precision, platform),
+    ):
+        return _Fit(method, data, run, options, on_checkpoint).go(stop)
+
+
+class _Fit:
+    """The variables of one call of `fit`."""
+
+    def __init__(self, method, data, run, options, on_checkpoint) -> None:
+        self.method, self.data, self.run, self.options = method, data, run, options
+        self.on_checkpoint = on_checkpoint
+        self.batch_size = data.batch_size(options.batch_size)
+        self.steps = -(-len(data) // self.batch_size)
+        self.stepper = Stepper(
+            method,
+            data,
+            key=jax.random.key(options.seed),
+            total_steps=self.steps * options.epochs,
+            block=block_length(self.steps, options.log_every),
+            threads=options.threads,
+            ahead=options.read_ahead,
+        )
+        self.last_checkpoint = time.monotonic()
+        self.pending: Callable[[], None] | None = None
+
+    def go(self, stop) -> State:
+        """Run all epochs that are left."""
+        run, options = self.run, self.options
+        run.checkpoints.remove_leftovers()
+        arrays, epoch, position = self._start()
+        console = None if options.quiet else Console(stderr=True)
+        step = epoch * self.steps + position
+        with (
+            MetricsLog(run.path, step) as self.log,
+            FitProgress(options.epochs, self.steps, console) as self.progress,
+        ):
+            self.progress.start(step)
+            for epoch in range(epoch, options.epochs):
+                arrays = self._epoch(arrays, epoch, position, stop)
+                position = 0
+        if console is not None:
+            console.print(f"[dim]{run.path}[/dim]", highlight=False)
+        return self.stepper.whole(arrays)
+
+    def _start(self) -> tuple[PyTree, int, int]:
+        """Return the arrays to begin with, the epochs done and the steps done in the next."""
+        last = self.run.checkpoints.latest()
+        if last is None:
+            return self.stepper.init(), 0, 0
+        here = self._position(0, 0)
+        if last.images != here.images:
+            raise InputError(
+                f"{self.run.path}: its checkpoint was made from {last.images} images, "
+                f"now there are {here.images}"
+            )
+        for name in ("seed", "batch_size"):
+            if last.step and getattr(last, name) != getattr(here, name):
+                raise InputError(
+                    f"{self.run.path}: stopped within an epoch with {name} "
+                    f"{getattr(last, name)}, cannot go on with {getattr(here, name)}"
+                )
+        arrays = fill_leaves(self.stepper.shapes, self.run.checkpoints.load(last))
+        logger.info("going on after epoch %d, step %d", last.epoch, last.step)
+        return self.stepper.put(arrays), last.epoch, last.step
+
+    def _epoch(self, arrays: PyTree, epoch: int, position: int, stop) -> PyTree:
+        options, began = self.options, time.monotonic()
+        order = shuffled_order(len(self.data), options.seed, epoch, options.shuffle_chunk)
+        plan = epoch_plan(order, self.batch_size)
+        under_way = self.stepper.epoch(plan, position, epoch * self.steps + position)
+        self.interval_began = began
+        while under_way.position < self.steps:
+            first = under_way.position
+            arrays, count, fetch = under_way.advance(arrays)
+            # The metrics of a block are read while the next one runs: no gap on the device.
+            self._read_pending()
+            self.pending = lambda f=first, c=count, get=fetch: self._read(plan, epoch, f, c, get())
+            if under_way.position < self.steps and (stop or self._is_due()):
+                self._read_pending()
+                self._save(arrays, epoch, under_way.position)
+                if stop:
+                    self._interrupt(stop, epoch, under_way.position)
+        self._read_pending()
+        done = epoch + 1
+        if hasattr(self.method, "end_of_epoch"):
+            state = self.method.end_of_epoch(self.stepper.whole(arrays), done)
+            arrays = self.stepper.arrays(state)
+        means = self.log.end_epoch(done, done * self.steps)
+        line = f"epoch {done}/{options.epochs}: " + ", ".join(
+            f"{name} {value:.6g}" for name, value in means.items() if name != "images_per_second"
+        )
+        line += f"; {duration(time.monotonic() - began)}"
+        logger.info(line)
+        self.progress.tell(line)
+        if done % options.checkpoint_every == 0 or done == options.epochs or stop:
+            if self.on_checkpoint is not None:
+                self.on_checkpoint(self.stepper.whole(arrays), done)
+            self._save(arrays, done, 0)
+            self.log.plot()
+        if stop and done < options.epochs:
+            self._interrupt(stop, done, 0)
+        return arrays
+
+    def _read_pending(self) -> None:
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            pending()
+
+    def _read(self, plan, epoch: int, first: int, count: int, metrics) -> None:
+        """Record a block's metrics and stop at the first loss that is not finite."""
+        bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
+        if len(bad):
+            at = first + int(bad[0])
+            real = plan.rows[at][plan.weight[at] > 0]
+            raise InputError(
+                f"training stopped: the loss is {metrics['loss'][bad[0]]} at epoch {epoch + 1}, "
+                f"step {at + 1} of {self.steps}; the batch: {name_images(self.data.table, real)}. "
+                f"{self._last_good()}; lower the learning rate, or leave images out (--ind)"
+            )
+        images = plan.weight[first : first + count].sum(1)
+        means = {
+            name: float(np.average(values.astype(np.float64), weights=images))
+            for name, values in metrics.items()
+        }
+        now = time.monotonic()
+        rate = float(images.sum()) / max(now - self.interval_began, 1e-9)
+        self.interval_began = now
+        step = epoch * self.steps + first + count
+        means["images_per_second"] = round(rate, 2)
+        self.log.record(epoch + 1, step, int(images.sum()), means)
+        self.progress.advance(epoch + 1, step, means["loss"], rate)
+
+    def _last_good(self) -> str:
+        last = self.run.checkpoints.latest()
+        if last is None:
+            return "No checkpoint was written yet"
+        return f"The last good checkpoint is epoch {last.epoch}, step {last.step}"
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self.last_checkpoint > 60 * self.options.checkpoint_minutes
+
+    def _position(self, epoch: int, step: int) -> Position:
+        return Position(
+            epoch=epoch,
+            step=step,
+            global_step=epoch * self.steps + step,
+            seed=self.options.seed,
+            batch_size=self.batch_size,
+            images=len(self.data),
+        )
+
+    def _save(self, arrays: PyTree, epoch: int, step: int) -> None:
+        """Write a checkpoint, then remove those it replaces."""
+        if bool(_any_nan(arrays)):
+            raise InputError(
+                f"training stopped: a weight is NaN after epoch {epoch}, step {step} though the "
+                f"loss is finite. {self._last_good()}; lower the learning rate"
+            )
+        checkpoints = self.run.checkpoints
+        checkpoints.save(arrays, self._position(epoch, step))
+        *older, _ = checkpoints.positions()
+        finished = [p for p in older if p.step == 0]
+        spare = [p for p in older if p.step]
+        if self.options.keep is not None:
+            left = self.options.keep - (step == 0)
+            spare += finished[: len(finished) - left] if left > 0 else finished
+        for position in spare:
+            checkpoints.remove(position)
+        self.last_checkpoint = time.monotonic()
+
+    def _interrupt(self, stop, epoch: int, step: int) -> None:
+        self.log.plot()
+        raise Interrupted(
+            f"stopped by {stop.signal.name} after epoch {epoch}, step {step} of {self.steps}; "
+            f"continue with: {self.options.resume_command}"
+        )
+
+
+@jax.jit
+def _any_nan(arrays: PyTree) -> jax.Array:
+    found = jnp.array(False)
+    for leaf in jax.tree.leaves(arrays):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            found = found | jnp.isnan(leaf).any()
+    return found

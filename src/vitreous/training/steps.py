@@ -1,0 +1,207 @@
+"""The compiled inner loop: many steps in one call, the state donated, the data kept."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from vitreous.particles.loader import DeviceData, PreparedImages
+from vitreous.particles.order import EpochPlan
+from vitreous.training.mesh import state_sharding
+from vitreous.training.method import Method
+
+Metrics = dict[str, Any]
+
+
+def block_length(steps: int, wanted: int) -> int:
+    """Choose how many steps run in one call: near `wanted`, and if possible a divisor of `steps`.
+
+    Blocks of one length compile once; if the length divides the epoch no step needs masking.
+    """
+    wanted = max(1, min(steps, wanted))
+    for length in range(wanted, wanted // 2, -1):
+        if steps % length == 0:
+            return length
+    return -(-steps // -(-steps // wanted))
+
+
+class Stepper:
+    """Run a method's steps over prepared images.
+
+    States are handled as their arrays only (`arrays`); `whole` puts the other leaves back.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        data: PreparedImages,
+        *,
+        key: Key[Array, ""],
+        total_steps: int,
+        block: int,
+        threads: int = 2,
+        ahead: int = 4,
+    ) -> None:
+        self._method, self._data, self._block = method, data, block
+        self._threads, self._ahead = threads, ahead
+        self._init_key, self._step_key = jax.random.split(key)
+        self._total = np.float32(total_steps)
+        shapes = eqx.filter_eval_shape(method.init, self._init_key)
+        is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
+        self.shapes, self._rest = eqx.partition(shapes, is_shape)
+        self._shardings = self._place(shapes)
+        placed = None if self._shardings is None else (self._shardings, None)
+        self._run_block = jax.jit(
+            self._scan, donate_argnums=0, static_argnames="masked", out_shardings=placed
+        )
+        self._run_step = jax.jit(self._streamed_step, donate_argnums=0, out_shardings=placed)
+
+    def _place(self, shapes: PyTree) -> PyTree | None:
+        mesh = self._data.mesh
+        if mesh is None or mesh.size == 1:
+            return None
+        marker = getattr(self._method, "per_particle", None)
+        tables = marker(shapes) if marker else jax.tree.map(lambda _: False, self.shapes)
+        tables = jax.tree.map(lambda shape, table: table, self.shapes, tables)
+        return state_sharding(self.shapes, tables, mesh)
+
+    def init(self) -> PyTree:
+        """Make the arrays of the first state."""
+
+        def arrays(key):
+            state = eqx.filter(self._method.init(key), eqx.is_array)
+            # A weakly typed leaf would come back strong from the first step and compile twice.
+            return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+
+        return jax.jit(arrays, out_shardings=self._shardings)(self._init_key)
+
+    def put(self, arrays: PyTree) -> PyTree:
+        """Put arrays, read back or changed on the host, where the steps want them."""
+        return arrays if self._shardings is None else jax.device_put(arrays, self._shardings)
+
+    def whole(self, arrays: PyTree) -> PyTree:
+        """Return the state as the method knows it."""
+        return eqx.combine(arrays, self._rest)
+
+    def arrays(self, state: PyTree) -> PyTree:
+        """Return the arrays of a state, placed for the next step."""
+        return self.put(eqx.filter(state, eqx.is_array))
+
+    def _step(self, arrays: PyTree, batch, step: Array) -> tuple[PyTree, Metrics]:
+        key = jax.random.fold_in(self._step_key, step)
+        progress = step.astype(jnp.float32) / self._total
+        state, metrics = self._method.step(self.whole(arrays), batch, key, progress)
+        return eqx.filter(state, eqx.is_array), metrics
+
+    def _scan(
+        self,
+        arrays: PyTree,
+        data: DeviceData,
+        plan: EpochPlan,
+        first: Array,
+        count: Array,
+        step: Array,
+        *,
+        masked: bool,
+    ) -> tuple[PyTree, Metrics]:
+        rows, weight = (
+            jax.lax.dynamic_slice_in_dim(jnp.asarray(table), first, self._block) for table in plan
+        )
+
+        def body(arrays, given):
+            offset, rows, weight = given
+            return self._step(arrays, self._data.batch(data, rows, weight), step + offset)
+
+        def skip(arrays, given):
+            metrics = jax.eval_shape(body, arrays, given)[1]
+            return arrays, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+
+        def maybe(arrays, given):
+            return jax.lax.cond(given[0] < count, body, skip, arrays, given)
+
+        offsets = jnp.arange(self._block, dtype=jnp.int32)
+        return jax.lax.scan(maybe if masked else body, arrays, (offsets, rows, weight))
+
+    def _streamed_step(
+        self, arrays: PyTree, data: DeviceData, images, rows, weight, step
+    ) -> tuple[PyTree, Metrics]:
+        batch = self._data.batch_of_images(data, images, rows, weight)
+        return self._step(arrays, batch, step)
+
+    def epoch(self, plan: EpochPlan, position: int, step: int) -> "Epoch":
+        """Prepare to run an epoch from its step `position`; `step` are done in all by then."""
+        return Epoch(self, plan, position, step)
+
+
+class Epoch:
+    """One epoch under way: `advance` runs the next block of steps."""
+
+    def __init__(self, stepper: Stepper, plan: EpochPlan, position: int, step: int) -> None:
+        self._stepper, self._plan = stepper, plan
+        self.position, self._step = position, step
+        self.steps = len(plan.rows)
+        if stepper._data.resident:
+            block = stepper._block
+            self._masked = (self.steps - position) % block != 0
+            # Room behind the end: a slice that begins inside must not be moved back.
+            padding = [(0, block), (0, 0)]
+            self._device_plan = EpochPlan(*(jnp.asarray(np.pad(t, padding)) for t in plan))
+        else:
+            self._images: Iterator[Array] = stepper._data.stream(
+                plan, position, threads=stepper._threads, ahead=stepper._ahead
+            )
+            self._running: deque[Any] = deque()
+
+    def advance(self, arrays: PyTree) -> tuple[PyTree, int, Callable[[], dict[str, np.ndarray]]]:
+        """Run the next block; returns at once, the work goes on.
+
+        **Returns:** the new arrays (the old ones are donated), the number of steps, and a
+        function that waits for the block and gives its metrics, each `(steps,)`.
+        """
+        stepper = self._stepper
+        count = min(stepper._block, self.steps - self.position)
+        first, step = self.position, self._step
+        if stepper._data.resident:
+            arrays, stacked = stepper._run_block(
+                arrays,
+                stepper._data.arrays,
+                self._device_plan,
+                np.int32(first),
+                np.int32(count),
+                np.int32(step),
+                masked=self._masked,
+            )
+
+            def fetch() -> dict[str, np.ndarray]:
+                return {k: np.asarray(v)[:count] for k, v in jax.device_get(stacked).items()}
+
+        else:
+            singles = []
+            for offset in range(count):
+                images = next(self._images)
+                arrays, metrics = stepper._run_step(
+                    arrays,
+                    stepper._data.arrays,
+                    images,
+                    self._plan.rows[first + offset],
+                    self._plan.weight[first + offset],
+                    np.int32(step + offset),
+                )
+                singles.append(metrics)
+                self._running.append(metrics)
+                # Bounds how many batches wait on the device; the device itself never waits.
+                if len(self._running) > stepper._ahead:
+                    jax.block_until_ready(self._running.popleft())
+
+            def fetch() -> dict[str, np.ndarray]:
+                host = jax.device_get(singles)
+                return {name: np.stack([m[name] for m in host]) for name in host[0]}
+
+        self.position += count
+        self._step += count
+        return arrays, count, fetch
