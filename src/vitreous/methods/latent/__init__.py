@@ -1,0 +1,1 @@
+"""Volumes as a neural field of (frequency, latent): VAE, autodecoder and homogeneous fits."""

@@ -1,0 +1,117 @@
+"""Settings of the latent methods, and the sets of them that have a name."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from vitreous.errors import InputError
+from vitreous.methods.latent.decoder import Domain
+from vitreous.methods.latent.encoder import EncoderType
+from vitreous.methods.latent.positional_encoding import EncodingType
+from vitreous.methods.latent.residual_mlp import Activation
+
+Kind = Literal["vae", "autodecoder", "homogeneous"]
+Decay = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """Hold every setting of a fit; the defaults are those that won (`benchmarks/latent_study.py`).
+
+    **Fields**, grouped: *model* `kind`, `zdim`, `encoder`, `encoder_layers`, `encoder_width`,
+    `encoder_band` (outermost shell the encoder sees; None chooses), `decoder_layers`,
+    `decoder_width`, `encoding`, `encoding_size` (None: D/2), `feature_sigma`, `domain`,
+    `activation`, `consensus` (model the difference from a consensus map), `particle_diameter`
+    (Å; None measures it), `support` (decoded volumes are 0 outside the particle's sphere),
+    `max_shell` (None: all). *Loss*: `beta` (number or `a`–`d`), `beta_control`, `whiten` (divide
+    by the noise spectrum). *Optimiser*: `epochs`, `batch_size`, `learning_rate`, `warmup` (share
+    of the training), `decay`, `weight_decay`, `low_shell` and `sampled_pixels` (all pixels up to
+    that shell, so many of the others per step; None takes all), `latent_rate`, `pretrain_latent`
+    (epochs with frozen latents), `seed`. *Poses*: `refine_poses`, `pretrain_pose` (epochs before
+    it begins), `pose_rate` (Adam step: multiples of 1° and 1 Å).
+    """
+
+    kind: Kind = "vae"
+    zdim: int = 8
+    encoder: EncoderType = "lift"
+    encoder_layers: int = 3
+    encoder_width: int = 256
+    encoder_band: int | None = None
+    decoder_layers: int = 3
+    decoder_width: int = 256
+    encoding: EncodingType = "gaussian"
+    encoding_size: int | None = None
+    feature_sigma: float = 0.5
+    domain: Domain = "fourier"
+    activation: Activation = "relu"
+    consensus: bool = True
+    particle_diameter: float | None = None
+    support: bool = True
+    max_shell: int | None = None
+    beta: float | str | None = None
+    beta_control: float | None = None
+    whiten: bool = True
+    epochs: int = 20
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    decay: Decay = "cosine"
+    weight_decay: float = 0.0
+    low_shell: int | None = None
+    sampled_pixels: int | None = None
+    sample: bool = True
+    latent_rate: float = 1e-2
+    pretrain_latent: int = 0
+    refine_poses: bool = False
+    pretrain_pose: int = 1
+    pose_rate: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind == "homogeneous" and self.zdim != 0:
+            raise InputError("a homogeneous fit has no latent: --zdim must be 0")
+        if self.kind != "homogeneous" and self.zdim < 1:
+            raise InputError(f"--zdim must be at least 1, not {self.zdim}")
+        if isinstance(self.beta, str) and self.beta not in "abcd":
+            raise InputError(f"--beta is a number or one of a, b, c, d; not {self.beta!r}")
+        if self.beta_control is not None and self.beta is None:
+            raise InputError("--beta-control needs --beta, the KL divergence to hold")
+        for name in ("epochs", "batch_size", "encoder_width", "decoder_width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1")
+
+    @property
+    def beta_value(self) -> float | str:
+        """β, by default 1 / zdim."""
+        return self.beta if self.beta is not None else 1 / max(self.zdim, 1)
+
+
+def peer_settings(config: LatentConfig) -> LatentConfig:
+    """Return the settings cryoDRGN 4.3 would use for the same networks.
+
+    Pixels × sign(CTF) in, no consensus, no whitening, every pixel in every step, Adam at a
+    constant 1e-4.
+    """
+    return replace(
+        config,
+        encoder="resid",
+        consensus=False,
+        support=False,
+        whiten=False,
+        sample=False,
+        learning_rate=1e-4,
+        warmup=0.0,
+        decay="constant",
+        latent_rate=1e-4,
+    )
+
+
+def config_from_dict(values: dict[str, Any]) -> LatentConfig:
+    """Rebuild the settings of a run.
+
+    **Raises:** `InputError` for a setting this version does not know.
+    """
+    known = LatentConfig.__dataclass_fields__
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"config.yaml: unknown setting {', '.join(unknown)}")
+    return LatentConfig(**values)

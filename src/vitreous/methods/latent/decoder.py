@@ -1,0 +1,125 @@
+"""Volumes as functions of frequency and latent: a consensus map plus a neural field.
+
+The transform of a volume with latent `z` at frequency `k` (cycles/box) is
+`V(k, z) = V₀(k) + a(|k|) · f(k / D, z)`: `V₀` the consensus map (optional), `a` the radial
+amplitude the field is scaled by, `f` a residual MLP on a positional encoding. All values are in
+units of `D × standard deviation of the noise`, so that white noise has power 1 per pixel.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from vitreous.geometry.fourier import frequencies, volume_from_half_space
+from vitreous.imaging.fourier_grid import FourierGrid
+from vitreous.imaging.slicing import rotated_frequencies, slice_grid
+from vitreous.methods.latent.positional_encoding import PositionalEncoding
+from vitreous.methods.latent.residual_mlp import ResidualMLP
+
+Domain = Literal["fourier", "hartley"]
+
+
+class Decoder(eqx.Module):
+    """Hold a family of volumes.
+
+    **Fields:** `network`: from encoded frequency (and latent) to 2 numbers (`fourier`: real and
+    imaginary part) or 1 (`hartley`). `encoding`: the positional encoding. `amplitude`: radial
+    scale per shell. `consensus`: Fourier grid of the mean map, or None. `box`: D.
+    """
+
+    network: ResidualMLP
+    encoding: PositionalEncoding
+    amplitude: Float[Array, " shells"]
+    consensus: FourierGrid | None
+    box: int = eqx.field(static=True)
+    domain: Domain = eqx.field(static=True)
+
+    def field(
+        self, frequency: Float[Array, "b p 3"], latent: Float[Array, "b d"] | None
+    ) -> Complex[Array, "b p"]:
+        """Evaluate the neural part at frequencies in cycles/box.
+
+        Friedel's law holds by construction: the Fourier decoder is only asked in the half space
+        kz ≤ 0, the Hartley decoder at both mates.
+        """
+        radius = jnp.sqrt(jnp.sum(frequency * frequency, axis=-1) + 1e-12)
+        shells = jnp.arange(self.amplitude.shape[0], dtype=radius.dtype)
+        amplitude = jnp.interp(radius, shells, jax.lax.stop_gradient(self.amplitude))
+        if self.domain == "fourier":
+            mirrored = frequency[..., 2] > 0
+            folded = jnp.where(mirrored[..., None], -frequency, frequency)
+            out = self._network(folded, latent)
+            imaginary = jnp.where(mirrored, -out[..., 1], out[..., 1])
+            return jax.lax.complex(out[..., 0] * amplitude, imaginary * amplitude)
+        plus = self._network(frequency, latent)[..., 0]
+        minus = self._network(-frequency, latent)[..., 0]
+        half = 0.5 * amplitude
+        return jax.lax.complex((plus + minus) * half, (minus - plus) * half)
+
+    def _network(
+        self, frequency: Float[Array, "b p 3"], latent: Float[Array, "b d"] | None
+    ) -> Float[Array, "b p outputs"]:
+        return self.network(self.encoding(frequency / self.box), latent)
+
+    def slices(
+        self,
+        rotation: Float[Array, "b 3 3"],
+        frequency: Float[Array, "p 2"],
+        latent: Float[Array, "b d"] | None,
+    ) -> Complex[Array, "b p"]:
+        """Cut central slices: images before the CTF, centred, at `(kx, ky)` in cycles/box."""
+        image = self.field(rotated_frequencies(rotation, frequency), latent)
+        if self.consensus is not None:
+            image = image + slice_grid(self.consensus, rotation, frequency)
+        return image
+
+
+def half_space_points(box: int, max_shell: int) -> tuple[np.ndarray, np.ndarray]:
+    """List the half-space frequencies with radius up to `max_shell + ½`, without zero.
+
+    **Returns:** flat index into `(box, box, box // 2 + 1)` and frequency `(kx, ky, kz)`.
+    """
+    k = frequencies(box, 3, half=True)
+    radius = np.sqrt(np.sum(k * k, axis=-1))
+    index = np.flatnonzero((radius > 0) & (radius <= max_shell + 0.5))
+    return index.astype(np.int32), k.reshape(-1, 3)[index]
+
+
+def decode_volumes(
+    decoder: Decoder,
+    latent: Float[Array, "m d"] | None,
+    max_shell: int,
+    consensus_map: Float[Array, "n n n"] | None,
+    support: Float[Array, "n n n"] | None,
+    chunk: int = 16384,
+) -> Float[Array, "m n n n"]:
+    """Decode volumes `(z, y, x)` in real space, one after the other, in chunks of points.
+
+    **Arguments:** `latent`: one row a volume; None decodes one homogeneous volume. `max_shell`:
+    outermost shell the field was trained on. `consensus_map`: the consensus in real space, added
+    after the transform, so that no interpolation touches it. `support`: mask multiplied on.
+    """
+    box = decoder.box
+    index, points = half_space_points(box, max_shell)
+    padded = -(-len(points) // chunk) * chunk
+    points = np.concatenate([points, np.zeros((padded - len(points), 3), np.float32)])
+    chunks = jnp.asarray(points.reshape(-1, chunk, 3))
+
+    def one(z: Float[Array, " d"] | None) -> Float[Array, "n n n"]:
+        def piece(q: Float[Array, "c 3"]) -> Complex[Array, " c"]:
+            return decoder.field(q[None], None if z is None else z[None])[0]
+
+        values = jax.lax.map(piece, chunks).reshape(-1)[: len(index)]
+        half = jnp.zeros(box * box * (box // 2 + 1), jnp.complex64).at[index].set(values)
+        volume = volume_from_half_space(half.reshape(box, box, -1), box) * box
+        if consensus_map is not None:
+            volume = volume + consensus_map
+        return volume if support is None else volume * support
+
+    if latent is None:
+        return one(None)[None]
+    return jax.lax.map(one, latent)

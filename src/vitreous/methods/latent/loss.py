@@ -1,0 +1,71 @@
+"""The evidence bound: whitened squared error in Fourier space, KL divergence, β schedules."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Complex, Float
+
+BetaSchedule = Literal["a", "b", "c", "d"]
+
+# Images seen at start and end of a linear ramp, and β there (reference/cryodrgn.md §4.5).
+_RAMPS: dict[str, tuple[float, float, float, float]] = {
+    "a": (0, 1e6, 0.001, 15),
+    "b": (2e5, 8e5, 5, 15),
+    "c": (2e5, 8e5, 5, 18),
+    "d": (1e6, 5e6, 5, 18),
+}
+
+
+def beta_at(schedule: float | str, images_seen: Float[Array, ""]) -> Float[Array, ""]:
+    """Return β after a number of images: a constant, or one of the ramps `a`–`d`."""
+    if isinstance(schedule, str):
+        start, end, low, high = _RAMPS[schedule]
+        fraction = jnp.clip((images_seen - start) / (end - start), 0.0, 1.0)
+        return low + (high - low) * fraction
+    return jnp.full((), schedule, jnp.float32)
+
+
+def kl_divergence(
+    mean: Float[Array, "b d"], log_variance: Float[Array, "b d"]
+) -> Float[Array, " b"]:
+    """Measure KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σ (μ² + σ² − 1 − log σ²), never negative."""
+    return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=-1)
+
+
+def squared_error(
+    observed: Complex[Array, "b p"],
+    predicted: Complex[Array, "b p"],
+    weight: Float[Array, " p"],
+    total: float,
+) -> Float[Array, " b"]:
+    """Return the weighted mean squared error of each image.
+
+    **Arguments:** `weight`: half-plane weight × sampling weight / noise power. `total`: number of
+    pixels of the full plane, Σ m_k, so that pure noise scores 1.
+    """
+    difference = observed - predicted
+    square = difference.real**2 + difference.imag**2
+    return jnp.sum(square * weight[None], axis=-1) / total
+
+
+def bound(
+    error: Float[Array, " b"],
+    divergence: Float[Array, " b"],
+    image_weight: Float[Array, " b"],
+    total: float,
+    beta: Float[Array, ""],
+    control: float | None,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Combine error and KL: `error + β KL / total`, or `error + γ (β − KL)² / total`.
+
+    **Arguments:** `image_weight`: 0 for the padding of a last batch. `control`: γ of a controlled
+    VAE, where β is the KL to hold.
+    """
+    images = jnp.maximum(jnp.sum(image_weight), 1.0)
+    reconstruction = jnp.sum(error * image_weight) / images
+    kl = jnp.sum(divergence * image_weight) / images
+    if control is None:
+        loss = reconstruction + beta * kl / total
+    else:
+        loss = reconstruction + control * (beta - kl) ** 2 / total
+    return loss, {"loss": loss, "reconstruction": reconstruction, "kl": kl}

@@ -1,0 +1,263 @@
+"""The latent model and its step: encode, decode central slices, compare, update.
+
+One class serves the VAE, the autodecoder (free latents) and the homogeneous fit: they differ in
+where a particle's latent comes from.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Complex, Float, Int
+
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.imaging.fourier_grid import volume_to_grid
+from vitreous.imaging.slicing import slice_grid
+from vitreous.methods.latent.config import LatentConfig
+from vitreous.methods.latent.decoder import Decoder
+from vitreous.methods.latent.encoder import Encoder, EncoderInput, LiftEncoder, build_encoder
+from vitreous.methods.latent.foundation import Foundation, centred_pixels, transfer_of
+from vitreous.methods.latent.loss import beta_at, bound, kl_divergence, squared_error
+from vitreous.methods.latent.pixel_sampling import PixelSampler
+from vitreous.methods.latent.poses import Pose, corrected_pose
+from vitreous.methods.latent.positional_encoding import PositionalEncoding
+from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
+from vitreous.methods.latent.row_adam import RowTable, gather_rows
+from vitreous.particles.prepare import Batch
+from vitreous.training.schedules import warmup_decay
+
+
+class LatentModel(eqx.Module):
+    """Hold the networks; `encoder` is None unless the latents are inferred by one."""
+
+    decoder: Decoder
+    encoder: Encoder | None
+
+
+class LatentState(eqx.Module):
+    """Hold all that a fit changes.
+
+    **Fields:** `latents`: free latents, one row a particle (autodecoder). `poses`: corrections of
+    the poses, `(n, 5)`: degrees and Å (with `refine_poses`).
+    """
+
+    model: LatentModel
+    optimizer: optax.OptState
+    latents: RowTable | None
+    poses: RowTable | None
+    images_seen: Int[Array, ""]
+
+
+def trainable(model: LatentModel) -> Any:
+    """Mark the arrays that gradients move: networks, but no encodings, scales or consensus."""
+    mask = jax.tree.map(eqx.is_inexact_array, model)
+    fixed = lambda m: [m.decoder.encoding.matrix, m.decoder.amplitude]  # noqa: E731
+    mask = eqx.tree_at(fixed, mask, [False, False])
+    if model.decoder.consensus is not None:
+        mask = eqx.tree_at(lambda m: m.decoder.consensus.values, mask, False)
+    if isinstance(model.encoder, LiftEncoder):
+        mask = eqx.tree_at(lambda m: m.encoder.scale, mask, False)
+    return mask
+
+
+def default_band(box: int) -> int:
+    """Choose the outermost shell encoders look at: motion shows at low resolution."""
+    return min((box - 1) // 2, 14)
+
+
+class LatentMethod:
+    """Fit a `LatentModel`: supplies `init` and `step` to `training.fit`."""
+
+    def __init__(
+        self,
+        config: LatentConfig,
+        foundation: Foundation,
+        pixels: FourierPixels,
+        images: int,
+        feature_scale: float = 1.0,
+    ) -> None:
+        """**Arguments:** `pixels`: of every batch. `images`: rows of the per-particle tables."""
+        self.config = config
+        self.foundation = foundation
+        self.pixels = pixels
+        self.images = images
+        self.feature_scale = feature_scale
+        band = config.encoder_band or default_band(pixels.box)
+        self.band = min(band, pixels.max_shell)
+        self.band_pixels = pixels.count_up_to(self.band)
+        low = min(config.low_shell if config.low_shell is not None else self.band, pixels.max_shell)
+        rest = len(pixels) - pixels.count_up_to(low)
+        drawn = config.sampled_pixels if config.sampled_pixels is not None else max(rest // 8, 128)
+        self.sampler = PixelSampler(pixels, low, drawn if config.sample else None)
+        self.inverse_noise = 1 / foundation.noise[pixels.shell]
+        self.total = float(pixels.weight.sum())
+        self.adam = optax.chain(
+            optax.clip_by_global_norm(10.0),
+            optax.scale_by_adam(),
+            optax.add_decayed_weights(config.weight_decay),
+        )
+
+    def init(self, key: jax.Array) -> LatentState:
+        """Make networks, optimiser state and per-particle tables."""
+        config, box = self.config, self.pixels.box
+        k_encoding, k_decoder, k_encoder, k_latents = jax.random.split(key, 4)
+        encoding = PositionalEncoding(
+            config.encoding, box, config.encoding_size or box // 2, config.feature_sigma, k_encoding
+        )
+        network = ResidualMLP(
+            encoding.size + config.zdim,
+            2 if config.domain == "fourier" else 1,
+            config.decoder_width,
+            config.decoder_layers,
+            key=k_decoder,
+            activation=config.activation,
+        )
+        consensus = None
+        if config.consensus and self.foundation.consensus is not None:
+            # The field starts as a small correction of the consensus.
+            network = scaled_output(network, 0.1)
+            consensus = volume_to_grid(jnp.asarray(self.foundation.consensus) / box)
+        amplitude = jnp.asarray(self.foundation.amplitude)
+        decoder = Decoder(network, encoding, amplitude, consensus, box, config.domain)
+        encoder = None
+        if config.kind == "vae":
+            encoder = build_encoder(
+                config.encoder,
+                box=box,
+                band=self.band,
+                radius=self.foundation.radius,
+                latent_size=config.zdim,
+                width=config.encoder_width,
+                depth=config.encoder_layers,
+                key=k_encoder,
+            )
+            if isinstance(encoder, LiftEncoder):
+                scale = jnp.full((), self.feature_scale, jnp.float32)
+                encoder = eqx.tree_at(lambda e: e.scale, encoder, scale)
+        model = LatentModel(decoder, encoder)
+        latents = None
+        if config.kind == "autodecoder":
+            start = 0.1 * jax.random.normal(k_latents, (self.images, config.zdim))
+            latents = RowTable.start(start)
+        poses = RowTable.start(jnp.zeros((self.images, 5))) if config.refine_poses else None
+        return LatentState(
+            model,
+            self.adam.init(eqx.filter(model, trainable(model))),
+            latents,
+            poses,
+            jnp.zeros((), jnp.int32),
+        )
+
+    def per_particle(self, state: LatentState) -> Any:
+        """Mark the tables with one row a particle."""
+        mark = jax.tree.map(lambda _: False, state)
+        for name in ("latents", "poses"):
+            table = getattr(state, name)
+            if table is not None:
+                marked = jax.tree.map(lambda _: True, table)
+                mark = eqx.tree_at(lambda s, name=name: getattr(s, name), mark, marked)
+        return mark
+
+    def pose(self, batch: Batch, correction: Float[Array, "b 5"] | None) -> Pose:
+        """Return the poses of a batch, corrected if they are refined."""
+        assert batch.rotation is not None
+        if correction is None:
+            return Pose(batch.rotation, batch.shift)
+        return corrected_pose(batch.rotation, batch.shift, correction)
+
+    def encode(
+        self,
+        model: LatentModel,
+        batch: Batch,
+        pose: Pose,
+        centred: Complex[Array, "b p"],
+        ctf: Float[Array, "b p"],
+    ) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
+        """Infer mean and log-variance of each image's latent."""
+        assert model.encoder is not None
+        q = self.band_pixels
+        rotation = jax.lax.stop_gradient(pose.rotation)
+        consensus = None
+        if model.decoder.consensus is not None:
+            frequency = jnp.asarray(self.pixels.frequency[:q])
+            consensus = slice_grid(model.decoder.consensus, rotation, frequency)
+        seen = EncoderInput(
+            jax.lax.stop_gradient(centred[:, :q]),
+            ctf[:, :q],
+            consensus,
+            jnp.asarray(self.inverse_noise[:q]),
+            rotation,
+        )
+        out = model.encoder(seen)
+        return out[:, : self.config.zdim], out[:, self.config.zdim :]
+
+    def step(
+        self, state: LatentState, batch: Batch, key: jax.Array, progress: Float[Array, ""]
+    ) -> tuple[LatentState, dict[str, Array]]:
+        """Take one step of Adam on the networks and on the rows of the batch."""
+        config = self.config
+        mask = trainable(state.model)
+        moving, fixed = eqx.partition(state.model, mask)
+        latents = None if state.latents is None else gather_rows(state.latents, batch.index)
+        poses = None if state.poses is None else gather_rows(state.poses, batch.index)
+        beta = beta_at(config.beta_value, state.images_seen.astype(jnp.float32))
+
+        def objective(variables):
+            moving, latents, poses = variables
+            model = eqx.combine(moving, fixed)
+            return self._loss(model, batch, latents, poses, beta, key)
+
+        gradient, scalars = jax.grad(objective, has_aux=True)((moving, latents, poses))
+        rate = warmup_decay(
+            progress, config.learning_rate, warmup=config.warmup, decay=config.decay, final=0.01
+        )
+        updates, optimizer = self.adam.update(gradient[0], state.optimizer, moving)
+        updates = jax.tree.map(lambda u: -rate * u, updates)
+        model = eqx.combine(eqx.apply_updates(moving, updates), fixed)
+        scalars["learning_rate"] = rate
+
+        epoch = progress * config.epochs
+        if latents is not None:
+            speed = jnp.where(epoch >= config.pretrain_latent, config.latent_rate, 0.0)
+            speed = speed * rate / config.learning_rate
+            latents = state.latents.update(batch.index, gradient[1], speed, batch.weight)
+        if poses is not None:
+            speed = jnp.where(epoch >= config.pretrain_pose, config.pose_rate, 0.0)
+            poses = state.poses.update(batch.index, gradient[2], speed, batch.weight)
+        seen = state.images_seen + jnp.sum(batch.weight > 0).astype(jnp.int32)
+        return LatentState(model, optimizer, latents, poses, seen), scalars
+
+    def _loss(
+        self,
+        model: LatentModel,
+        batch: Batch,
+        latents: Float[Array, "b d"] | None,
+        poses: Float[Array, "b 5"] | None,
+        beta: Float[Array, ""],
+        key: jax.Array,
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        k_latent, k_pixels = jax.random.split(key)
+        pose = self.pose(batch, poses)
+        centred = centred_pixels(batch, self.pixels, pose.shift)
+        ctf = transfer_of(batch, self.pixels)
+        divergence = jnp.zeros(batch.index.shape)
+        z = latents
+        if model.encoder is not None:
+            mean, log_variance = self.encode(model, batch, pose, centred, ctf)
+            noise = jax.random.normal(k_latent, mean.shape)
+            z = mean + jnp.exp(0.5 * log_variance) * noise
+            divergence = kl_divergence(mean, log_variance)
+        elif latents is not None:
+            # The KL divergence of a point estimate, up to its constant: a unit Gaussian prior.
+            divergence = 0.5 * jnp.sum(latents**2, axis=-1)
+        chosen, sampling = self.sampler(k_pixels)
+        predicted = ctf[:, chosen] * model.decoder.slices(
+            pose.rotation, jnp.asarray(self.pixels.frequency)[chosen], z
+        )
+        weight = jnp.asarray(self.pixels.weight * self.inverse_noise)[chosen] * sampling
+        error = squared_error(centred[:, chosen], predicted, weight, self.total)
+        return bound(
+            error, divergence, batch.weight, self.total, beta, self.config.beta_control
+        )
