@@ -1,0 +1,166 @@
+"""Images by index, read when asked for, from any number of stacks."""
+
+import os
+import threading
+from collections import OrderedDict
+
+import numpy as np
+from jaxtyping import Float32
+
+from vitreous.errors import InputError
+from vitreous.particles.mrc import MrcHeader, as_float32, read_header
+from vitreous.particles.paths import missing_stack
+from vitreous.particles.table import ParticleTable
+
+_OPEN_FILES = 128
+
+
+class ImageSource:
+    """Give the images of a table, row by row, without holding any.
+
+    Every stack is checked when the source is made: it exists, is whole, holds square real images
+    of the box the table says, and has every image the table asks for. Reading is safe from
+    several threads; a source can be sent to other processes.
+
+    ```python
+    source = ImageSource(read_particles("particles.star"))
+    images = source.read(np.array([5, 2, 9]))
+    ```
+    """
+
+    def __init__(self, table: ParticleTable):
+        """Check the headers of every stack of `table`. **Raises:** `InputError`."""
+        self.table = table
+        self._headers = {k: _checked_header(table, k) for k in np.unique(table.stack_id).tolist()}
+        self._reset()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def box(self) -> int:
+        """The side of every image in pixels. **Raises:** `InputError` if boxes are mixed."""
+        return _one_box(self.table, self.table.box)
+
+    def read(self, index: np.ndarray) -> Float32[np.ndarray, "b n n"]:
+        """Read images by their rows in the table, in any order, repeats allowed.
+
+        **Returns:** float32, shape `(b, n, n)`. **Raises:** `InputError` if their boxes differ,
+        or if a stack was changed since it was checked.
+        """
+        index = np.asarray(index)
+        if not index.size:
+            return np.zeros((0, self.box, self.box), np.float32)
+        box = _one_box(self.table, self.table.box[index])
+        stack, image = self.table.stack_id[index], self.table.image_index[index]
+        images = np.empty((len(index), box, box), np.float32)
+        # In the order of the files, with neighbours in one system call.
+        order = np.lexsort((image, stack))
+        is_break = (np.diff(stack[order]) != 0) | (np.diff(image[order]) != 1)
+        for run in np.split(order, np.flatnonzero(is_break) + 1):
+            images[run] = self._read_run(int(stack[run[0]]), int(image[run[0]]), len(run))
+        return images
+
+    def _read_run(self, stack: int, first: int, count: int) -> np.ndarray:
+        header = self._headers[stack]
+        raw = bytearray(count * header.image_bytes)
+        view, done = memoryview(raw), 0
+        file = self._open(stack)
+        while done < len(raw):
+            position = header.offset + first * header.image_bytes + done
+            got = os.preadv(file.descriptor, [view[done:]], position)
+            if got == 0:
+                raise InputError(f"{header.path}: ends before image {first + count}; copy it again")
+            done += got
+        pixels = np.frombuffer(raw, header.dtype).reshape(count, *header.shape[1:])
+        return as_float32(pixels, header.path)
+
+    def _open(self, stack: int) -> "_OpenFile":
+        with self._lock:
+            file = self._files.pop(stack, None) or _OpenFile(self._headers[stack].path)
+            self._files[stack] = file
+            if len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)
+            return file
+
+    def _reset(self) -> None:
+        self._files: OrderedDict[int, _OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict:
+        return {"table": self.table, "_headers": self._headers}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+
+class _OpenFile:
+    """Close a descriptor when the last thread that reads it lets go."""
+
+    def __init__(self, path: str):
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+
+def check_finite(images: np.ndarray, index: np.ndarray, table: ParticleTable) -> None:
+    """Refuse images with NaN or infinite pixels.
+
+    **Arguments:** `images` `(b, n, n)` as read for the rows `index` of `table`.
+
+    **Raises:** `InputError` naming the first bad image and its stack.
+    """
+    # One pass without a mask array: a sum is finite only if every term is, overflow aside.
+    if np.isfinite(np.sum(images, dtype=np.float64)):
+        return
+    bad = np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))
+    if bad.size:
+        row = int(np.asarray(index)[bad[0]])
+        stack = table.stacks[int(table.stack_id[row])]
+        raise InputError(
+            f"{stack}: image {int(table.image_index[row]) + 1} holds NaN or infinite pixels "
+            f"(row {int(table.row[row]) + 1} of the table); leave it out with --ind"
+        )
+
+
+def _one_box(table: ParticleTable, boxes: np.ndarray) -> int:
+    distinct = np.unique(boxes)
+    if len(distinct) != 1:
+        raise InputError(
+            f"{table.path}: images have boxes of {', '.join(map(str, distinct)) or 'no'} pixels; "
+            "bring them to one box first (vitreous downsample)"
+        )
+    return int(distinct[0])
+
+
+def _checked_header(table: ParticleTable, stack: int) -> MrcHeader:
+    path = table.stacks[stack]
+    if not os.path.isfile(path):
+        raise InputError(missing_stack(path, table.path))
+    header = read_header(path)
+    count, rows, columns = header.shape
+    if rows != columns:
+        raise InputError(f"{path}: images are {columns}×{rows}; only square images are read")
+    if header.dtype.kind == "c":
+        raise InputError(f"{path}: holds Fourier transforms (MRC mode 4); give real-space images")
+    mine = np.flatnonzero(table.stack_id == stack)
+    beyond = mine[table.image_index[mine] >= count]
+    if beyond.size:
+        raise InputError(
+            f"{path}: has {count} images, but row {int(table.row[beyond[0]]) + 1} of {table.path} "
+            f"asks for image {int(table.image_index[beyond[0]]) + 1}"
+        )
+    other = mine[table.box[mine] != rows]
+    if other.size:
+        raise InputError(
+            f"{path}: images are {rows}×{rows}, but {table.path} says "
+            f"{int(table.box[other[0]])}×{int(table.box[other[0]])} "
+            f"(row {int(table.row[other[0]]) + 1}); the stack was rescaled without its table"
+        )
+    return header

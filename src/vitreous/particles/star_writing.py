@@ -1,0 +1,169 @@
+"""Write particle tables as RELION STAR files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vitreous.errors import InputError
+from vitreous.geometry.rotations import matrix_to_euler
+from vitreous.particles.relion import CTF, EULER, ORIGIN, ORIGIN_PIXELS
+from vitreous.particles.star import StarBlock, StarFile, make_block
+from vitreous.particles.table import ParticleTable
+
+_OPTICS_FIELDS = ("voltage", "spherical_aberration", "amplitude_contrast")
+_IMAGE_COLUMNS = {"stacks", "stack_id", "image_index"}
+
+
+def write_star(table: ParticleTable, path: str | os.PathLike) -> None:
+    """Write a table as its parent `.star` with these rows, or in the 3.1 layout without one."""
+    if isinstance(table.source, StarFile):
+        star = _from_parent(table, table.source, Path(path))
+    else:
+        star = _from_columns(table, Path(path))
+    star.write(path)
+
+
+def _from_parent(table: ParticleTable, parent: StarFile, path: Path) -> StarFile:
+    main = parent.main.take(table.row)
+    optics = parent.optics
+    cells = _changed_cells(table, main, optics, path)
+    if optics is None:
+        return parent.replace_blocks(main.replace_columns(cells))
+    in_optics = {c: cells.pop(c) for c in list(cells) if c in optics.columns}
+    if in_optics:
+        optics = _with_group_values(optics, in_optics, table, parent)
+    return parent.replace_blocks(optics, main.replace_columns(cells))
+
+
+def _with_group_values(
+    optics: StarBlock, cells: dict[str, list[str]], table: ParticleTable, parent: StarFile
+) -> StarBlock:
+    """Put one value a group into the optics table."""
+    columns = {}
+    for name, values in cells.items():
+        column = optics.text(name)
+        for group in np.unique(table.optics_group).tolist():
+            rows = np.flatnonzero(table.optics_group == group).tolist()
+            distinct = {values[row] for row in rows}
+            if len(distinct) > 1:
+                raise InputError(
+                    f"{parent.path}: optics group {group + 1} would need {len(distinct)} "
+                    f"values of _{name}; write its particles to separate files"
+                )
+            column[group] = distinct.pop()
+        columns[name] = column
+    return optics.replace_columns(columns)
+
+
+def _changed_cells(
+    table: ParticleTable, main: StarBlock, optics: StarBlock | None, path: Path
+) -> dict[str, list[str]]:
+    changed, cells = table.changed, {}
+    is_modern = optics is not None
+    known = set(main.columns) | set(optics.columns if optics else ())
+    if changed & _IMAGE_COLUMNS:
+        cells["rlnImageName"] = _image_names(table, path)
+    if "rotation" in changed and table.rotation is not None:
+        cells |= _euler_cells(table)
+    if changed & {"pixel_size", "box"}:
+        cells |= _sampling_cells(table, main, known, is_modern)
+    origins_in_pixels = ORIGIN_PIXELS[0] in main.columns
+    if "shift" in changed or ("pixel_size" in changed and origins_in_pixels):
+        cells |= _origin_cells(table, in_angstrom=is_modern or ORIGIN[0] in main.columns)
+        if origins_in_pixels or not is_modern:
+            cells |= _origin_cells(table, in_angstrom=False)
+    if "ctf" in changed and table.ctf is not None:
+        for field, (name, default) in CTF.items():
+            values = np.asarray(getattr(table.ctf, field))
+            if name in known or default is None or (values != default).any():
+                cells[name] = _floats(values)
+    if "half_set" in changed and table.half_set is not None:
+        cells["rlnRandomSubset"] = [str(k + 1) for k in table.half_set.tolist()]
+    return cells
+
+
+def _sampling_cells(
+    table: ParticleTable, main: StarBlock, known: set[str], is_modern: bool
+) -> dict[str, list[str]]:
+    cells = {}
+    if is_modern or "rlnImagePixelSize" in known:
+        cells["rlnImagePixelSize"] = _floats(table.pixel_size)
+    elif "rlnMagnification" in known:
+        magnification = main.numbers("rlnMagnification")
+        cells["rlnDetectorPixelSize"] = _floats(table.pixel_size * magnification / 1e4)
+    else:
+        cells["rlnMagnification"] = ["10000"] * len(table)
+        cells["rlnDetectorPixelSize"] = _floats(table.pixel_size)
+    if is_modern or "rlnImageSize" in known:
+        cells["rlnImageSize"] = [str(side) for side in table.box.tolist()]
+    return cells
+
+
+def _euler_cells(table: ParticleTable) -> dict[str, list[str]]:
+    angles = matrix_to_euler(table.rotation.astype(np.float64))
+    return {name: [f"{a:.6f}" for a in angles[:, k].tolist()] for k, name in enumerate(EULER)}
+
+
+def _origin_cells(table: ParticleTable, in_angstrom: bool) -> dict[str, list[str]]:
+    origin = -table.shift.astype(np.float64) + 0.0
+    if not in_angstrom:
+        origin = origin / table.pixel_size[:, None]
+    names = ORIGIN if in_angstrom else ORIGIN_PIXELS
+    return {name: [f"{x:.6f}" for x in origin[:, k].tolist()] for k, name in enumerate(names)}
+
+
+def _image_names(table: ParticleTable, path: Path) -> list[str]:
+    """Name stacks below the file's own folder relative to it, others by their full path."""
+    folder = path.absolute().parent
+    names = []
+    for stack in table.stacks:
+        is_below = os.path.isabs(stack) and Path(stack).is_relative_to(folder)
+        names.append(os.path.relpath(stack, folder) if is_below else stack)
+    pairs = zip(table.image_index.tolist(), table.stack_id.tolist(), strict=True)
+    return [f"{image + 1:06d}@{names[stack]}" for image, stack in pairs]
+
+
+def _from_columns(table: ParticleTable, path: Path) -> StarFile:
+    """Build a 3.1 file: one optics group for each combination of optics."""
+    keys = [table.optics_group, table.box, table.pixel_size]
+    if table.ctf is not None:
+        keys += [np.asarray(getattr(table.ctf, field)) for field in _OPTICS_FIELDS]
+    _, first, group = np.unique(
+        np.stack([np.asarray(k, np.float64) for k in keys], axis=1),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+    )
+    group = group.reshape(-1)
+    optics: dict[str, list[str]] = {
+        "rlnOpticsGroup": [str(k + 1) for k in range(len(first))],
+        "rlnOpticsGroupName": [f"opticsGroup{k + 1}" for k in range(len(first))],
+        "rlnImagePixelSize": _floats(table.pixel_size[first]),
+        "rlnImageSize": [str(side) for side in table.box[first].tolist()],
+        "rlnImageDimensionality": ["2"] * len(first),
+    }
+    main = {"rlnImageName": _image_names(table, path)}
+    main["rlnOpticsGroup"] = [str(k + 1) for k in group.tolist()]
+    if table.rotation is not None:
+        main |= _euler_cells(table) | _origin_cells(table, in_angstrom=True)
+    if table.ctf is not None:
+        for field, (name, _) in CTF.items():
+            values = np.asarray(getattr(table.ctf, field))
+            if field in _OPTICS_FIELDS:
+                optics[name] = _floats(values[first])
+            else:
+                main[name] = _floats(values)
+    if table.half_set is not None:
+        main["rlnRandomSubset"] = [str(k + 1) for k in table.half_set.tolist()]
+    if table.particle is not None:
+        main["rlnGroupName"] = [f"particle_{k:06d}" for k in table.particle.tolist()]
+    if table.dose is not None:
+        main["rlnMicrographPreExposure"] = _floats(table.dose)
+    blocks = make_block("optics", optics), make_block("particles", main)
+    return StarFile(blocks, path)
+
+
+def _floats(values: np.ndarray) -> list[str]:
+    """Write each number with the fewest digits that give it back."""
+    return [np.format_float_positional(x, trim="0") for x in np.asarray(values)]

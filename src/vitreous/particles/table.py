@@ -1,0 +1,147 @@
+"""One table for particles from any program: pose, optics and image of each, one row a particle."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int8, Int32, Int64
+
+from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.cryosparc import CsData
+from vitreous.particles.star import StarFile
+
+Source = StarFile | CsData
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ParticleTable:
+    """Hold what is known of each particle image; conventions as in `docs/conventions`.
+
+    Fields, one entry an image unless said otherwise:
+
+    - `stacks`: the distinct stack files; `stack_id` which of them, `image_index` which image in it
+      (0-based).
+    - `box` (pixels) and `pixel_size` (Å) of the image as stored, by its optics group.
+    - `rotation`: `x_image = R x_volume`, or None; `shift` (Å): where the particle centre lies,
+      +x to larger columns, +y to larger rows; zeros if unknown.
+    - `ctf`: NumPy fields, or None. `optics_group`: 0-based.
+    - `half_set`: 0 or 1. `particle`: for tilt series, which particle is imaged. `dose`: e/Å²
+      received before the image. Each None where the source does not say.
+    - `row`: the row in the source; it survives any chain of selections.
+    - `source`: the parsed parent, for writing back. `path`: the file it was read from.
+    - `changed`: the columns that differ from the source.
+    """
+
+    stacks: tuple[str, ...]
+    stack_id: Int32[np.ndarray, " n"]
+    image_index: Int64[np.ndarray, " n"]
+    box: Int32[np.ndarray, " n"]
+    pixel_size: Float64[np.ndarray, " n"]
+    rotation: Float32[np.ndarray, "n 3 3"] | None
+    shift: Float32[np.ndarray, "n 2"]
+    ctf: CTFParameters | None
+    optics_group: Int32[np.ndarray, " n"]
+    half_set: Int8[np.ndarray, " n"] | None = None
+    particle: Int64[np.ndarray, " n"] | None = None
+    dose: Float32[np.ndarray, " n"] | None = None
+    row: Int64[np.ndarray, " n"]
+    source: Source | None = None
+    path: Path | None = None
+    changed: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def select(self, index: np.ndarray | Sequence[int] | slice) -> "ParticleTable":
+        """Return the rows of an index array (any order, repeats allowed), a mask or a slice.
+
+        `row` keeps the numbers of the source. **Raises:** `IndexError` for an index beyond the
+        table, and for a mask of another length.
+        """
+        if not isinstance(index, slice):
+            index = np.asarray(index)
+            if index.size == 0:
+                index = index.astype(np.int64)
+        columns = {name: _take(getattr(self, name), index) for name in _PER_PARTICLE}
+        return dataclasses.replace(self, **columns)
+
+    def replace(self, **columns: Any) -> "ParticleTable":
+        """Return the table with columns replaced; writers know which differ from the source."""
+        return dataclasses.replace(self, **columns, changed=self.changed | set(columns))
+
+    def join(self, other: "ParticleTable") -> "ParticleTable":
+        """Append the rows of another table.
+
+        Optics groups of `other` follow those of this table, and so do its particles. A column
+        that only one of the tables has becomes None. The source is given up (the two parents may
+        not fit together), so `row` counts the joined rows and unknown columns are not written.
+        """
+        names = {name: k for k, name in enumerate(dict.fromkeys(self.stacks + other.stacks))}
+        renumber = np.array([names[name] for name in other.stacks], np.int32)
+        mine = {name: getattr(self, name) for name in _PER_PARTICLE}
+        theirs = {name: getattr(other, name) for name in _PER_PARTICLE}
+        theirs["stack_id"] = renumber[other.stack_id]
+        for name in ("optics_group", "particle"):
+            if mine[name] is not None and theirs[name] is not None and len(self):
+                theirs[name] = theirs[name] + mine[name].max() + 1
+        columns = {name: _append(mine[name], theirs[name]) for name in _PER_PARTICLE}
+        columns["row"] = np.arange(len(self) + len(other))
+        return dataclasses.replace(
+            self, **columns, stacks=tuple(names), source=None, changed=frozenset()
+        )
+
+    def to_star(self, path: str | os.PathLike) -> None:
+        """Write a RELION `.star` file.
+
+        A table that came from a `.star` file is written as its parent with these rows only: every
+        block, every column and every digit is kept, except columns that were replaced. Any other
+        table is written in the 3.1 layout: optics groups, origins in Å.
+        """
+        from vitreous.particles.star_writing import write_star
+
+        write_star(self, path)
+
+    def to_cs(self, path: str | os.PathLike) -> None:
+        """Write a cryoSPARC `.cs` file: these rows of the parent, with `uid` and every field.
+
+        **Raises:** `InputError` if the table did not come from a `.cs` file.
+        """
+        from vitreous.particles.cryosparc_writing import write_cs
+
+        write_cs(self, path)
+
+
+_PER_PARTICLE = (
+    "stack_id",
+    "image_index",
+    "box",
+    "pixel_size",
+    "rotation",
+    "shift",
+    "ctf",
+    "optics_group",
+    "half_set",
+    "particle",
+    "dose",
+    "row",
+)
+
+
+def _take(column: Any, index: Any) -> Any:
+    if column is None:
+        return None
+    if isinstance(column, CTFParameters):
+        return CTFParameters(*(np.asarray(field)[index] for field in column))
+    return column[index]
+
+
+def _append(first: Any, second: Any) -> Any:
+    if first is None or second is None:
+        return None
+    if isinstance(first, CTFParameters):
+        return CTFParameters(*map(np.concatenate, zip(first, second, strict=True)))
+    return np.concatenate([first, second])
