@@ -208,17 +208,25 @@ class RelionParticles:
         if names is None:
             raise InputError(f"{self.path}: data_{self.table.name} has no _rlnImageName column")
         stacks: dict[str, int] = {}
-        stack_id, image_index = np.empty(len(names), np.int32), np.empty(len(names), np.int64)
-        for row, name in enumerate(names):
-            number, at, stack = name.partition("@")
-            if not at or not number.isdecimal() or int(number) < 1 or not stack:
+        numbers = (int(name[: name.find("@")]) - 1 for name in names)
+        stack_ids = (stacks.setdefault(name[name.find("@") + 1 :], len(stacks)) for name in names)
+        try:
+            image_index = np.fromiter(numbers, np.int64, len(names))
+        except ValueError:
+            image_index = np.full(len(names), -1)
+        stack_id = np.fromiter(stack_ids, np.int32, len(names))
+        if image_index.min(initial=0) < 0 or "" in stacks:
+            self._raise_first_bad_name(names)
+        return list(stacks), stack_id, image_index
+
+    def _raise_first_bad_name(self, names: list[str]) -> None:
+        for row, name in enumerate(names, 1):
+            number, _, stack = name.partition("@")
+            if not (number.isdecimal() and int(number) > 0 and stack):
                 raise InputError(
-                    f"{self.path}: row {row + 1}: _rlnImageName is {name!r}; "
+                    f"{self.path}: row {row}: _rlnImageName is {name!r}; "
                     "expected number@stack, counted from 1"
                 )
-            stack_id[row] = stacks.setdefault(stack, len(stacks))
-            image_index[row] = int(number) - 1
-        return list(stacks), stack_id, image_index
 
     def _finite(self, name: str, values: np.ndarray) -> np.ndarray:
         bad = np.flatnonzero(~np.isfinite(values))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ class StarBlock:
         kinds |= {last: "str", beyond: "category"}
         try:
             frame = pd.read_csv(
-                io.BytesIO(b"x " * len(self.columns) + b"x\n" + self.body),
+                io.BufferedReader(_Chained(b"x " * len(self.columns) + b"x\n", self.body)),
                 sep=r"\s+",
                 header=0,
                 names=[*self.columns, beyond],
@@ -136,7 +137,9 @@ class StarBlock:
 
     @property
     def _has_single_quotes(self) -> bool:
-        return b'"' not in self.body and re.search(rb"(?:\s|\A)'", self.body) is not None
+        if b"'" not in self.body or b'"' in self.body:
+            return False
+        return any(start + b"'" in self.body for start in (b" ", b"\t", b"\n"))
 
     def _as_numbers(self, cells: pd.Series, is_text: bool, numbers: list[str]) -> np.ndarray:
         if not is_text:
@@ -242,6 +245,26 @@ def quote(cell: str) -> str:
     if cell and not re.search(r"\s", cell):
         return cell
     return f'"{cell}"'
+
+
+class _Chained(io.RawIOBase):
+    """Read buffers one after the other without copying them together."""
+
+    def __init__(self, *parts: bytes):
+        self._parts = [memoryview(part) for part in parts if part]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        if not self._parts:
+            return 0
+        count = min(len(target), len(self._parts[0]))
+        target[:count] = self._parts[0][:count]
+        self._parts[0] = self._parts[0][count:]
+        if not self._parts[0]:
+            del self._parts[0]
+        return count
 
 
 def _join(rows: list[bytes]) -> bytes:
