@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from vitreous.geometry.rotations import AnyArray
+
 
 def phase_shift(
     frequency: Float[Array, "... p d"], shift: Float[Array, "... d"]
@@ -20,7 +22,7 @@ def phase_shift(
     return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
 
 
-def crop_centered(x: Array, size: int, dimensions: int) -> Array:
+def crop_centered(x: AnyArray, size: int, dimensions: int) -> AnyArray:
     """Crop or zero-pad the last axes to `size` about their centres (`n // 2`), any parity."""
     for axis in range(-dimensions, 0):
         n = x.shape[axis]
@@ -30,5 +32,5 @@ def crop_centered(x: Array, size: int, dimensions: int) -> Array:
         else:
             widths = [(0, 0)] * x.ndim
             widths[axis] = (-start, size - n + start)
-            x = jnp.pad(x, widths) if not isinstance(x, np.ndarray) else np.pad(x, widths)
+            x = np.pad(x, widths) if isinstance(x, np.ndarray) else jnp.pad(x, widths)
     return x
