@@ -127,7 +127,8 @@ class StarBlock:
 
     def encode(self) -> bytes:
         """Return the block as it stands in a file."""
-        head = [self.comment or b"\n", b"data_" + self.name.encode(), b"\n\n"]
+        comment = b"\n" + self.comment + b"\n\n" if self.comment else b"\n"
+        head = [comment, b"data_" + self.name.encode(), b"\n\n"]
         if not self.is_loop:
             values = [_TOKEN.findall(line) for line in self.lines()]
             pairs = zip(self.columns, values[0] if values else [], strict=True)
@@ -237,7 +238,7 @@ def read_star(path: str | os.PathLike) -> StarFile:
 def make_block(name: str, columns: Mapping[str, Sequence[str]]) -> StarBlock:
     """Make a loop from columns of text."""
     rows = [" ".join(map(quote, cells)).encode() for cells in zip(*columns.values(), strict=True)]
-    return StarBlock(name, tuple(columns), _join(rows), comment=b"\n# version 30001\n\n")
+    return StarBlock(name, tuple(columns), _join(rows), comment=b"# version 30001")
 
 
 def quote(cell: str) -> str:
@@ -299,7 +300,7 @@ def _parse_block(
         body = _only_rows(raw[position:body_end])
     else:
         body = b" ".join(values) + b"\n" if columns else b""
-    block = StarBlock(name, tuple(columns), body, is_loop, comment, path)
+    block = StarBlock(name, tuple(columns), body, is_loop, comment.strip(), path)
     return block, raw[max(position, body_end) : stop]
 
 
