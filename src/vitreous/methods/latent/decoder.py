@@ -3,7 +3,7 @@
 The transform of a volume with latent `z` at frequency `k` (cycles/box) is
 `V(k, z) = V₀(k) + a(|k|) · f(k / D, z)`: `V₀` the consensus map (optional), `a` the radial
 amplitude the field is scaled by, `f` a residual MLP on a positional encoding. All values are in
-units of `D × standard deviation of the noise`, so that white noise has power 1 per pixel.
+the units of prepared pixels, in which white noise has power 1.
 """
 
 from typing import Literal
@@ -115,7 +115,7 @@ def decode_volumes(
 
         values = jax.lax.map(piece, chunks).reshape(-1)[: len(index)]
         half = jnp.zeros(box * box * (box // 2 + 1), jnp.complex64).at[index].set(values)
-        volume = volume_from_half_space(half.reshape(box, box, -1), box) * box
+        volume = volume_from_half_space(half.reshape(box, box, -1), box)
         if consensus_map is not None:
             volume = volume + consensus_map
         return volume if support is None else volume * support

@@ -118,7 +118,7 @@ class LatentMethod:
         if config.consensus and self.foundation.consensus is not None:
             # The field starts as a small correction of the consensus.
             network = scaled_output(network, 0.1)
-            consensus = volume_to_grid(jnp.asarray(self.foundation.consensus) / box)
+            consensus = volume_to_grid(jnp.asarray(self.foundation.consensus))
         amplitude = jnp.asarray(self.foundation.amplitude)
         decoder = Decoder(network, encoding, amplitude, consensus, box, config.domain)
         encoder = None

@@ -1,0 +1,304 @@
+"""Run a latent fit from a particle file to a run folder.
+
+`train` is what `train-vae`, `train-dec` and `train-nn` call, and what anyone can call from Python.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vitreous.errors import InputError
+from vitreous.files import atomic_path
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.methods.latent.config import LatentConfig, config_from_dict
+from vitreous.methods.latent.decode import decode_state
+from vitreous.methods.latent.encoder import EncoderInput, LiftEncoder
+from vitreous.methods.latent.foundation import (
+    Foundation,
+    centred_pixels,
+    lay_foundation,
+    transfer_of,
+)
+from vitreous.methods.latent.model import LatentMethod, LatentState
+from vitreous.particles import (
+    ImageSource,
+    ParticleTable,
+    read_particles,
+    save_latent_pickle,
+    save_pose_pickle,
+    write_map,
+)
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.prepare import Batch, Normalization, Storage
+from vitreous.training.evaluate import map_images
+from vitreous.training.fit import FitOptions, fit
+from vitreous.training.mesh import data_mesh
+from vitreous.training.run import Latents, Run
+
+logger = logging.getLogger(__name__)
+
+_ENCODE_BATCH = 128
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Say which particles are fitted and how their images are read.
+
+    **Fields:** `poses`, `ctf`: cryoDRGN pickles in place of the table's columns. `ind`: selected
+    rows (file or indices). `datadir`, `pixel_size`: where the table leaves them open.
+    `uninvert`: particles are dark. `window_radius`: None for no window. `lazy`: stream from disk
+    even if the images fit. `storage`: precision of prepared images. `normalization`: (mean,
+    std) instead of the measured ones. `devices`: how many, None for all.
+    """
+
+    poses: str | None = None
+    ctf: str | None = None
+    ind: str | Sequence[int] | None = None
+    datadir: str | None = None
+    pixel_size: float | None = None
+    uninvert: bool = False
+    window_radius: float | None = 0.85
+    lazy: bool = False
+    storage: Storage = "float32"
+    normalization: tuple[float, float] | None = None
+    devices: int | None = None
+
+
+def train(
+    particles: str | os.PathLike,
+    outdir: str | os.PathLike,
+    config: LatentConfig,
+    data: DataOptions | None = None,
+    options: FitOptions | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Fit a latent model to particles with known poses.
+
+    **Arguments:** `particles`: `.star`, `.cs`, `.txt`, `.mrcs`. `outdir`: the run folder.
+    `config`: the method's settings. `options`: of the loop; its epochs, batch size and seed
+    follow `config`. `resume`: go on with the run in `outdir`; `config.epochs` may be larger.
+
+    **Returns:** the finished run.
+
+    **Raises:** `InputError` for input that cannot be used, before the work starts.
+    """
+    data = data or DataOptions()
+    options = replace(
+        options or FitOptions(),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    arguments: dict[str, Any] = {
+        "path": str(particles),
+        "datadir": data.datadir,
+        "poses": data.poses,
+        "ctf": data.ctf,
+        "ind": data.ind if data.ind is None or isinstance(data.ind, str) else list(data.ind),
+        "pixel_size": data.pixel_size,
+    }
+    table = read_particles(arguments["path"], **{k: v for k, v in arguments.items() if k != "path"})
+    check_table(table, particles)
+    source = ImageSource(table)
+    if resume:
+        run = Run.open(outdir)
+        config = _resumed_config(run, config)
+    else:
+        run = Run.create(
+            outdir,
+            {
+                "method": "latent",
+                "particles": arguments,
+                "images": len(table),
+                "box": int(source.box),
+                "pixel_size": float(np.median(table.pixel_size)),
+                "data": asdict(replace(data, ind=None)),
+                "latent": asdict(config),
+            },
+            overwrite=overwrite,
+        )
+    method, prepared = _prepare(run, table, source, config, data)
+
+    def on_checkpoint(state: LatentState, epoch: int) -> None:
+        save_results(run, method, state, prepared, epoch)
+
+    fit(method, prepared, run, options, on_checkpoint)
+    return run
+
+
+def check_table(table: ParticleTable, name: str | os.PathLike) -> None:
+    """Refuse particles without poses; warn where there is no CTF."""
+    if table.rotation is None:
+        raise InputError(
+            f"{name}: holds no poses; give a table with angles, or --poses poses.pkl"
+        )
+    if table.ctf is None:
+        logger.warning("%s: no CTF columns: images are taken as free of any CTF", name)
+
+
+def _resumed_config(run: Run, config: LatentConfig) -> LatentConfig:
+    """Continue with the settings the run was started with; only the end may move."""
+    stored = config_from_dict(run.config["latent"])
+    resumed = replace(stored, epochs=max(config.epochs, 1))
+    if resumed.epochs != stored.epochs:
+        run.update_config(latent=asdict(resumed))
+    return resumed
+
+
+def _prepare(
+    run: Run,
+    table: ParticleTable,
+    source: ImageSource,
+    config: LatentConfig,
+    data: DataOptions,
+) -> tuple[LatentMethod, PreparedImages]:
+    """Prepare images and lay the foundation, or read back the one of a resumed run."""
+    box = source.box
+    limit = (box - 1) // 2
+    shell = min(config.max_shell or limit, limit)
+    pixels = FourierPixels(box, shell)
+    stored = run.config.get("normalization") or data.normalization
+    count = data.devices or len(jax.devices())
+    prepared = PreparedImages.build(
+        table,
+        source,
+        pixels=pixels,
+        window_radius=data.window_radius,
+        invert=data.uninvert,
+        storage=data.storage,
+        normalization=None if stored is None else Normalization(*stored),
+        resident=False if data.lazy else None,
+        mesh=data_mesh(data.devices) if count > 1 else None,
+    )
+    if "normalization" not in run.config:
+        run.update_config(normalization=[float(x) for x in prepared.normalization])
+    foundation = read_foundation(run)
+    if foundation is None:
+        foundation = lay_foundation(
+            prepared,
+            with_consensus=config.consensus,
+            whiten=config.whiten,
+            particle_diameter=config.particle_diameter,
+        )
+        if not (config.consensus or config.whiten):
+            # Nothing measured enters the model: the settings of the peer.
+            foundation = foundation._replace(amplitude=np.ones_like(foundation.amplitude))
+        write_foundation(run, foundation)
+    scale = _feature_scale(config, foundation, pixels, prepared)
+    return LatentMethod(config, foundation, pixels, len(table), scale), prepared
+
+
+def write_foundation(run: Run, foundation: Foundation) -> None:
+    """Keep the foundation with the run: `foundation.npz`."""
+    arrays = {k: v for k, v in foundation._asdict().items() if v is not None}
+    with atomic_path(run.path / "foundation.npz") as temporary:
+        np.savez(temporary, **arrays)
+
+
+def read_foundation(run: Run) -> Foundation | None:
+    """Read the foundation of a run, None if it has none yet."""
+    path = run.path / "foundation.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as stored:
+        values = {name: stored[name] if name in stored else None for name in Foundation._fields}
+    values["radius"] = float(values["radius"])
+    return Foundation(**values)
+
+
+def _feature_scale(
+    config: LatentConfig,
+    foundation: Foundation,
+    pixels: FourierPixels,
+    prepared: PreparedImages,
+) -> float:
+    """Return 1 / (standard deviation of the lifted features), from the first images."""
+    if config.kind != "vae" or config.encoder != "lift":
+        return 1.0
+    method = LatentMethod(config, foundation, pixels, len(prepared))
+    batch = next(iter(prepared.in_order(64)))
+    model = method.init(jax.random.key(0)).model
+
+    @jax.jit
+    def spread(batch: Batch) -> Float[Array, ""]:
+        encoder = model.encoder
+        assert isinstance(encoder, LiftEncoder)
+        q = method.band_pixels
+        centred = centred_pixels(batch, pixels, batch.shift)
+        seen = EncoderInput(
+            centred[:, :q],
+            transfer_of(batch, pixels)[:, :q],
+            None,
+            jnp.asarray(method.inverse_noise[:q]),
+            batch.rotation,
+        )
+        return jnp.std(encoder.features(seen))
+
+    return float(1 / max(float(spread(batch)), 1e-12))
+
+
+def save_results(
+    run: Run, method: LatentMethod, state: LatentState, prepared: PreparedImages, epoch: int
+) -> None:
+    """Save latents (`latents.N.npz`, `z.N.pkl`), refined poses and the homogeneous map."""
+    config = method.config
+    if config.kind == "vae":
+        mean, log_variance = infer_latents(method, state, prepared)
+        run.save_latents(Latents(mean, log_variance), epoch)
+        save_latent_pickle(run.path / f"z.{epoch}.pkl", mean, log_variance)
+    elif config.kind == "autodecoder":
+        assert state.latents is not None
+        mean = np.asarray(state.latents.values)[: len(prepared)]
+        run.save_latents(Latents(mean, None), epoch)
+        save_latent_pickle(run.path / f"z.{epoch}.pkl", mean)
+    else:
+        volume = decode_state(run, method, state.model, None)[0]
+        write_map(run.path / f"reconstruct.{epoch}.mrc", volume, run.pixel_size)
+    if state.poses is not None:
+        table = refined_table(method, state, prepared.table)
+        save_pose_pickle(run.path / f"pose.{epoch}.pkl", table)
+        table.to_star(run.path / "particles.star")
+
+
+def infer_latents(
+    method: LatentMethod, state: LatentState, prepared: PreparedImages
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
+    """Run the encoder over all particles, in the order of the table."""
+
+    def encode(state: LatentState, batch: Batch):
+        correction = None if state.poses is None else state.poses.values[batch.index]
+        pose = method.pose(batch, correction)
+        centred = centred_pixels(batch, method.pixels, pose.shift)
+        return method.encode(
+            state.model, batch, pose, centred, transfer_of(batch, method.pixels)
+        )
+
+    return map_images(encode, state, prepared, _ENCODE_BATCH)
+
+
+def refined_table(
+    method: LatentMethod, state: LatentState, table: ParticleTable
+) -> ParticleTable:
+    """Return the table with the corrected poses."""
+    assert state.poses is not None and table.rotation is not None
+    from vitreous.methods.latent.poses import corrected_pose
+
+    correction = state.poses.values[: len(table)]
+    pose = corrected_pose(jnp.asarray(table.rotation), jnp.asarray(table.shift), correction)
+    return table.replace(rotation=np.asarray(pose.rotation), shift=np.asarray(pose.shift))
+
+
+def run_folder(path: str | os.PathLike) -> Path:
+    """Return the run folder that a `--load` argument points into."""
+    path = Path(path)
+    return path if path.is_dir() else path.parent
