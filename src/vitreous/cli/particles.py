@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitreous.cli.common import start_jax
 from vitreous.cli.progress import image_bar
 from vitreous.errors import InputError
 
@@ -50,7 +51,7 @@ def downsample(
         typer.Option(help="Keep one stack for each input stack, in the same tree below here."),
     ] = None,
     batch: Annotated[int, typer.Option("-b", "--batch", help="Images read at a time.")] = 5000,
-    max_threads: Annotated[int, typer.Option(help="Threads that read and transform.")] = 16,
+    max_threads: Annotated[int, typer.Option(help="Threads that read ahead.")] = 16,
     pixel_size: Annotated[
         float | None, typer.Option("--Apix", help="Å/pixel of the input, where no file says it.")
     ] = None,
@@ -64,11 +65,12 @@ def downsample(
 
     Example: `vitreous downsample particles.star -D 128 -o particles.128.star`
     """
+    start_jax()
     from vitreous.particles import read_map, read_particles, write_map
     from vitreous.particles.downsample import downsample_map, downsample_particles
 
     if is_vol:
-        volume = downsample_map(read_map(input, pixel_size), box, max_threads)
+        volume = downsample_map(read_map(input, pixel_size), box)
         write_map(outfile, volume.data, volume.voxel_size, volume.origin)
         typer.echo(f"{outfile}: {box}³ voxels of {volume.voxel_size:.6g} Å")
         return
@@ -163,7 +165,9 @@ def parse_pose_csparc(
     if hetrefine and not says_sampling:
         shift = 2 * shift
     side = _boxes(data, box, len(data), input) * stored
-    _save_poses(outpkl, input, data.rotation(prefix), shift, side)
+    rotation = data.rotation(prefix)
+    assert rotation is not None
+    _save_poses(outpkl, input, rotation, shift, side)
 
 
 def parse_ctf_star(

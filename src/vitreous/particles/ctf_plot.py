@@ -2,6 +2,7 @@
 
 import os
 
+import jax.numpy as jnp
 import numpy as np
 
 from vitreous.files import atomic_path
@@ -21,7 +22,7 @@ def plot_ctf(path: str | os.PathLike, ctf: CTFParameters, pixel_size: float) -> 
     order = np.argsort(mean)
     chosen = order[[0, len(order) // 2, -1]]
     k = np.linspace(0, 0.5 / pixel_size, 1000, dtype=np.float32)
-    frequency = np.stack([k, 0 * k], axis=-1)
+    frequency = jnp.stack([k, 0 * k], axis=-1)
     curves = evaluate_ctf(frequency, CTFParameters(*(np.asarray(f)[chosen] for f in ctf)))
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")

@@ -8,18 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.files import write_text
+from vitreous.geometry.resample import resample
 from vitreous.particles.maps import Map
 from vitreous.particles.mrc import HEADER_BYTES
-from vitreous.particles.resample import fourier_resample
 from vitreous.particles.source import ImageSource, check_finite
 from vitreous.particles.stack import StackWriter
 from vitreous.particles.table import ParticleTable
 
 _BATCH_BYTES = 32 << 20
+
+_resample = jax.jit(resample, static_argnums=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,17 @@ class _Output:
     rows: np.ndarray
 
 
-def downsample_map(volume: Map, box: int, threads: int = 1) -> Map:
-    """Resample a cubic map to `box` voxels a side; extent and mean density are preserved."""
+def downsample_map(volume: Map, box: int) -> Map:
+    """Resample a cubic map to `box` voxels a side; extent and mean density are preserved.
+
+    **Raises:** `InputError` if the map is no cube, or smaller than `box`.
+    """
     sides = set(volume.data.shape)
     if len(sides) != 1:
         raise InputError(f"the map is {'×'.join(map(str, volume.data.shape))}; it must be a cube")
     side = sides.pop()
     _check_box(box, side, side)
-    data = fourier_resample(volume.data, box, 3, threads)
+    data = np.asarray(resample(jnp.asarray(volume.data), box, 3))
     voxel_size = volume.voxel_size * side / box
     # The centre voxel n // 2 stays where it was, so the first voxel moves.
     moved = volume.voxel_size * (side // 2) - voxel_size * (box // 2)
@@ -58,6 +65,9 @@ def downsample_particles(
 ) -> ParticleTable:
     """Write a particle set at a smaller box, and return its table.
 
+    Fourier-cropped: extent in Å, centre and mean intensity stay. (cryoDRGN keeps the sum instead,
+    so its values are larger by `(old / new)²`; training normalises either.)
+
     **Arguments:**
 
     - `box`: new side in pixels, even or odd, at most that of the images.
@@ -66,7 +76,7 @@ def downsample_particles(
     - `chunk`: at most so many images in a stack: `name.0.mrcs`, `name.1.mrcs`, … (an `.mrcs`
       output gets a `.txt` list beside it).
     - `stack_folder`: keep one stack for each input stack, in this folder, in the same tree.
-    - `batch`: images read at a time, fewer if they are large. `threads`: readers and transforms.
+    - `batch`: images read at a time, fewer if they are large. `threads`: how many read ahead.
     - `progress`: called with the number of images done since the last call.
 
     **Returns:** the table of the written images.
@@ -108,30 +118,35 @@ def downsample_particles(
 def _stream(
     source: ImageSource, rows: np.ndarray, box: int, batch: int, threads: int
 ) -> Iterator[np.ndarray]:
-    """Give resampled images in order, a few batches read ahead by threads."""
+    """Give resampled images in order while threads read the next ones."""
     largest = int(source.table.box[rows].max())
-    count = max(1, min(batch, _BATCH_BYTES // (4 * largest**2)))
+    count = max(1, min(batch, len(rows), _BATCH_BYTES // (4 * largest**2)))
     batches = [rows[k : k + count] for k in range(0, len(rows), count)]
     workers = max(1, min(threads, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
-        pending = deque(pool.submit(_resampled, source, part, box) for part in batches[:workers])
-        for part in batches[workers:]:
-            images = pending.popleft().result()
-            pending.append(pool.submit(_resampled, source, part, box))
-            yield images
-        while pending:
-            yield pending.popleft().result()
+        pending = deque(pool.submit(_read_by_box, source, part) for part in batches[:workers])
+        for k, part in enumerate(batches):
+            groups = pending.popleft().result()
+            if k + workers < len(batches):
+                pending.append(pool.submit(_read_by_box, source, batches[k + workers]))
+            result = np.empty((len(part), box, box), np.float32)
+            for place, images in groups:
+                # Always `count` images, so that each box is compiled once.
+                padded = np.zeros((count, *images.shape[1:]), np.float32)
+                padded[: len(images)] = images
+                result[place] = np.asarray(_resample(padded, box, 2))[: len(images)]
+            yield result
 
 
-def _resampled(source: ImageSource, rows: np.ndarray, box: int) -> np.ndarray:
-    result = np.empty((len(rows), box, box), np.float32)
-    boxes = source.table.box[rows]
-    for side in np.unique(boxes):
-        mine = np.flatnonzero(boxes == side)
-        images = source.read(rows[mine])
-        check_finite(images, rows[mine], source.table)
-        result[mine] = fourier_resample(images, box, 2)
-    return result
+def _read_by_box(source: ImageSource, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Read images and check their pixels: for each box size, places in `rows` and images."""
+    groups = []
+    for side in np.unique(source.table.box[rows]):
+        place = np.flatnonzero(source.table.box[rows] == side)
+        images = source.read(rows[place])
+        check_finite(images, rows[place], source.table)
+        groups.append((place, images))
+    return groups
 
 
 def _plan_outputs(

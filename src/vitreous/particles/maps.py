@@ -62,8 +62,9 @@ def write_map(
     data = np.ascontiguousarray(data, "<f4")
     if data.ndim != 3 or not voxel_size > 0:
         raise ValueError(f"a map has three axes and a voxel size, not {data.shape}, {voxel_size}")
-    statistics = (data.min(), data.max(), data.mean(dtype=np.float64), data.std(dtype=np.float64))
-    header = build_header(data.shape, voxel_size, origin, True, tuple(map(float, statistics)))
+    mean, deviation = data.mean(dtype=np.float64), data.std(dtype=np.float64)
+    statistics = (float(data.min()), float(data.max()), float(mean), float(deviation))
+    header = build_header(data.shape, voxel_size, origin, True, statistics)
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         handle.write(header)
         handle.write(data.data)

@@ -8,6 +8,7 @@ import gzip
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,7 +18,10 @@ from vitreous.errors import InputError
 
 HEADER_BYTES = 1024
 _MODES = {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 12: "f2"}
-_STAMPS = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+_Order = Literal["<", ">"]
+_Triple = tuple[float, float, float]
+_STAMPS: dict[bytes, _Order] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+_ORDERS: dict[_Order, tuple[_Order, _Order]] = {"<": ("<", ">"), ">": (">", "<")}
 _LARGEST_SIDE = 1 << 26
 
 
@@ -34,8 +38,8 @@ class MrcHeader:
     shape: tuple[int, int, int]
     dtype: np.dtype
     offset: int
-    voxel_size: tuple[float, float, float]
-    origin: tuple[float, float, float]
+    voxel_size: _Triple
+    origin: _Triple
     axes: tuple[int, int, int]
 
     @property
@@ -60,7 +64,7 @@ def parse_header(raw: bytes, path: str | os.PathLike) -> MrcHeader:
     if len(raw) < HEADER_BYTES:
         raise InputError(f"{path}: not an MRC file: {len(raw)} bytes, a header has {HEADER_BYTES}")
     stamped = _STAMPS.get(raw[212:214], "<")
-    for order in (stamped, "<" if stamped == ">" else ">"):
+    for order in _ORDERS[stamped]:
         record = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order), 1)[0]
         shape = (int(record["nz"]), int(record["ny"]), int(record["nx"]))
         possible = all(0 < side <= _LARGEST_SIDE for side in shape) and record["nsymbt"] >= 0
@@ -173,23 +177,23 @@ def _is_gzip(path: str | os.PathLike) -> bool:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _voxel_size(record: np.void, shape: tuple[int, int, int]) -> tuple[float, float, float]:
-    # Files without a sampling (mx = 0) mean one cell edge over the whole array.
-    return tuple(
-        # Seven digits are all that float32 holds: 1.31, not 1.309999942779541.
-        float(f"{record['cella'][axis] / (int(record[intervals]) or side):.7g}")
-        for axis, intervals, side in zip("xyz", ("mx", "my", "mz"), shape[::-1], strict=True)
-    )
+def _voxel_size(record: np.void, shape: tuple[int, int, int]) -> _Triple:
+    def along(axis: str, intervals: str, side: int) -> float:
+        # Files without a sampling (mx = 0) mean one cell edge over the whole array. Seven digits
+        # are all that float32 holds: 1.31, not 1.309999942779541.
+        return float(f"{record['cella'][axis] / (int(record[intervals]) or side):.7g}")
+
+    return along("x", "mx", shape[2]), along("y", "my", shape[1]), along("z", "mz", shape[0])
 
 
-def _origin(record: np.void, shape: tuple[int, int, int]) -> tuple[float, float, float]:
-    origin = tuple(float(record["origin"][axis]) for axis in "xyz")
-    if any(origin):
-        return origin
+def _origin(record: np.void, shape: tuple[int, int, int]) -> _Triple:
+    x, y, z = (float(record["origin"][axis]) for axis in "xyz")
+    if x or y or z:
+        return x, y, z
     # CCP4 style: the first column, row and section are counted in voxels from the cell origin.
-    axes = _axes(record)
-    start = dict(zip(axes, (int(record[f"n{a}start"]) for a in "xyz"), strict=True))
-    return tuple(start[k + 1] * size for k, size in enumerate(_voxel_size(record, shape)))
+    start = dict(zip(_axes(record), (int(record[f"n{a}start"]) for a in "xyz"), strict=True))
+    size = _voxel_size(record, shape)
+    return start[1] * size[0], start[2] * size[1], start[3] * size[2]
 
 
 def _axes(record: np.void) -> tuple[int, int, int]:

@@ -69,7 +69,8 @@ def read_ctf_pickle(
         raise InputError(f"{path}: box, pixel size and voltage must be positive")
     fields = [np.ascontiguousarray(column, np.float32) for column in values[:, 2:].T]
     ones = np.ones(len(values), np.float32)
-    parameters = CTFParameters(*fields, bfactor=0 * ones, scale=ones)
+    named = dict(zip(CTFParameters._fields, [*fields, 0 * ones, ones], strict=True))
+    parameters = CTFParameters(**named)
     return parameters, np.rint(values[:, 0]).astype(np.int32), values[:, 1].copy()
 
 

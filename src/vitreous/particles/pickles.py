@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct, scalar
-from numpy._core.numeric import _frombuffer
 
 from vitreous.errors import InputError
 from vitreous.files import atomic_path
@@ -25,15 +23,37 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _empty_array(kind: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Stand for NumPy's `_reconstruct`: an array that its state will fill."""
+    if kind is not np.ndarray:
+        raise pickle.UnpicklingError("a subclass of ndarray")
+    return np.ndarray(shape, "V1" if np.dtype(dtype).hasobject else dtype)
+
+
+def _scalar(dtype: np.dtype, raw: bytes | str) -> np.generic:
+    """Stand for NumPy's `scalar`."""
+    return np.frombuffer(_latin1(raw) if isinstance(raw, str) else raw, dtype, 1)[0]
+
+
+def _array_from_buffer(
+    buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Any, axes: Any = None
+) -> np.ndarray:
+    """Stand for NumPy's `_frombuffer`, which protocol 5 uses."""
+    flat = np.frombuffer(buffer, dtype)
+    if order == "K" and axes is not None:
+        return flat.reshape(shape, order="C").transpose(axes)
+    return flat.reshape(shape, order=order)
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _latin1,
 }
 for _core in ("core", "_core"):
-    _ALLOWED[f"numpy.{_core}.multiarray", "_reconstruct"] = _reconstruct
-    _ALLOWED[f"numpy.{_core}.multiarray", "scalar"] = scalar
-    _ALLOWED[f"numpy.{_core}.numeric", "_frombuffer"] = _frombuffer
+    _ALLOWED[f"numpy.{_core}.multiarray", "_reconstruct"] = _empty_array
+    _ALLOWED[f"numpy.{_core}.multiarray", "scalar"] = _scalar
+    _ALLOWED[f"numpy.{_core}.numeric", "_frombuffer"] = _array_from_buffer
 
 _PLAIN = (int, float, complex, str, bytes, type(None))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitreous.errors import InputError
+from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.cryosparc import read_cs
 from vitreous.particles.mrc import MrcHeader, read_header
 from vitreous.particles.paths import missing_stack, resolve_stacks
@@ -18,6 +19,7 @@ from vitreous.particles.peer_pickles import (
     read_pose_pickle,
 )
 from vitreous.particles.relion import RelionParticles
+from vitreous.particles.relion_tomo import is_tomo_table, read_tomo_table
 from vitreous.particles.star import read_star
 from vitreous.particles.table import ParticleTable
 
@@ -72,7 +74,7 @@ def read_particles(
         table = _with_poses(table, poses, pose_unit, total)
     if ctf is not None:
         parameters, _, _ = read_ctf_pickle(ctf)
-        parameters = type(parameters)(*(_fit(f, table, total, ctf) for f in parameters))
+        parameters = CTFParameters(*(_fit(np.asarray(f), table, total, ctf) for f in parameters))
         table = table.replace(ctf=parameters)
     _check_values(table)
     return table
@@ -81,7 +83,10 @@ def read_particles(
 def _read_relion(
     path: Path, datadir: PathLike | None, pixel_size: float | None, box: int | None, with_ctf: bool
 ) -> ParticleTable:
-    particles = RelionParticles(read_star(path))
+    star = read_star(path)
+    if is_tomo_table(star):
+        return read_tomo_table(star, datadir)
+    particles = RelionParticles(star)
     names, stack_id, image_index = particles.images()
     stacks = resolve_stacks(names, path, datadir)
     sizes, boxes = _sampling(

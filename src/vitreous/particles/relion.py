@@ -1,6 +1,6 @@
 """What RELION STAR files (3.0, 3.1, 4, 5, and those of Warp and M) say about particles."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -122,22 +122,18 @@ class RelionParticles:
 
     def rotation(self) -> Float32[np.ndarray, "n 3 3"] | None:
         """Return the rotations, or None without Euler angles."""
-        angles = [self._columns.get(name) for name in EULER]
-        if any(angle is None for angle in angles):
-            return None
-        for name, angle in zip(EULER, angles, strict=True):
-            self._finite(name, angle)
-        return euler_to_matrix(np.stack(angles, axis=-1)).astype(np.float32)
+        angles = self._together(EULER)
+        return None if angles is None else euler_to_matrix(angles).astype(np.float32)
 
     def shift(self, pixel_size: Float64[np.ndarray, " n"]) -> Float32[np.ndarray, "n 2"]:
         """Return where each particle centre lies in Å: minus the origin; zeros without origins."""
-        for names, scale in ((ORIGIN, np.ones(len(self))), (ORIGIN_PIXELS, pixel_size)):
-            origin = [self._columns.get(name) for name in names]
-            if all(values is not None for values in origin):
-                for name, values in zip(names, origin, strict=True):
-                    self._finite(name, values)
-                return (-np.stack(origin, axis=-1) * scale[:, None] + 0.0).astype(np.float32)
-        return np.zeros((len(self), 2), np.float32)
+        origin = self._together(ORIGIN)
+        if origin is None:
+            in_pixels = self._together(ORIGIN_PIXELS)
+            origin = None if in_pixels is None else in_pixels * pixel_size[:, None]
+        if origin is None:
+            return np.zeros((len(self), 2), np.float32)
+        return (0.0 - origin).astype(np.float32)
 
     def ctf(self, overrides: Mapping[str, float] | None = None) -> CTFParameters | None:
         """Return the CTF parameters, or None if the file has no defocus.
@@ -227,6 +223,15 @@ class RelionParticles:
                     f"{self.path}: row {row}: _rlnImageName is {name!r}; "
                     "expected number@stack, counted from 1"
                 )
+
+    def _together(self, names: Sequence[str]) -> Float64[np.ndarray, "n k"] | None:
+        """Return columns side by side, or None if one is missing."""
+        columns = [self._columns[name] for name in names if name in self._columns]
+        if len(columns) < len(names):
+            return None
+        for name, values in zip(names, columns, strict=True):
+            self._finite(name, values)
+        return np.stack(columns, axis=-1)
 
     def _finite(self, name: str, values: np.ndarray) -> np.ndarray:
         bad = np.flatnonzero(~np.isfinite(values))

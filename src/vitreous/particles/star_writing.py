@@ -8,6 +8,7 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import matrix_to_euler
 from vitreous.particles.relion import CTF, EULER, ORIGIN, ORIGIN_PIXELS
+from vitreous.particles.relion_tomo import is_tomo_table
 from vitreous.particles.star import StarBlock, StarFile, make_block
 from vitreous.particles.table import ParticleTable
 
@@ -25,6 +26,10 @@ def write_star(table: ParticleTable, path: str | os.PathLike) -> None:
 
 
 def _from_parent(table: ParticleTable, parent: StarFile, path: Path) -> StarFile:
+    if is_tomo_table(parent) and table.particle is not None:
+        if table.changed:
+            raise InputError(f"{parent.path}: tomo tables are written as they were; make a new one")
+        return parent.replace_blocks(parent.main.take(_in_order_of_first_use(table.particle)))
     main = parent.main.take(table.row)
     optics = parent.optics
     cells = _changed_cells(table, main, optics, path)
@@ -34,6 +39,11 @@ def _from_parent(table: ParticleTable, parent: StarFile, path: Path) -> StarFile
     if in_optics:
         optics = _with_group_values(optics, in_optics, table, parent)
     return parent.replace_blocks(optics, main.replace_columns(cells))
+
+
+def _in_order_of_first_use(values: np.ndarray) -> np.ndarray:
+    distinct, first = np.unique(values, return_index=True)
+    return distinct[np.argsort(first)]
 
 
 def _with_group_values(
@@ -65,7 +75,7 @@ def _changed_cells(
     if changed & _IMAGE_COLUMNS:
         cells["rlnImageName"] = _image_names(table, path)
     if "rotation" in changed and table.rotation is not None:
-        cells |= _euler_cells(table)
+        cells |= _euler_cells(table.rotation)
     if changed & {"pixel_size", "box"}:
         cells |= _sampling_cells(table, main, known, is_modern)
     origins_in_pixels = ORIGIN_PIXELS[0] in main.columns
@@ -100,8 +110,8 @@ def _sampling_cells(
     return cells
 
 
-def _euler_cells(table: ParticleTable) -> dict[str, list[str]]:
-    angles = matrix_to_euler(table.rotation.astype(np.float64))
+def _euler_cells(rotation: np.ndarray) -> dict[str, list[str]]:
+    angles = matrix_to_euler(rotation.astype(np.float64))
     return {name: [f"{a:.6f}" for a in angles[:, k].tolist()] for k, name in enumerate(EULER)}
 
 
@@ -146,7 +156,7 @@ def _from_columns(table: ParticleTable, path: Path) -> StarFile:
     main = {"rlnImageName": _image_names(table, path)}
     main["rlnOpticsGroup"] = [str(k + 1) for k in group.tolist()]
     if table.rotation is not None:
-        main |= _euler_cells(table) | _origin_cells(table, in_angstrom=True)
+        main |= _euler_cells(table.rotation) | _origin_cells(table, in_angstrom=True)
     if table.ctf is not None:
         for field, (name, _) in CTF.items():
             values = np.asarray(getattr(table.ctf, field))
