@@ -1,0 +1,332 @@
+"""Commands that make maps, compare them and mask them."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitreous.cli.common import start_jax
+from vitreous.errors import InputError
+
+if TYPE_CHECKING:
+    from vitreous.reconstruction.reconstruct import Reconstruction
+
+
+class CTFAlgorithm(StrEnum):
+    """How images and their CTF meet."""
+
+    mul = "mul"
+    flip = "flip"
+
+
+@contextmanager
+def image_progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar with images a second and the time left; yields `update(images done)`."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(label, total=total, rate="")
+        start = time.perf_counter()
+
+        def update(done: int) -> None:
+            rate = done / max(time.perf_counter() - start, 1e-9)
+            bar.update(task, completed=done, rate=f"{rate:,.0f} images/s")
+
+        yield update
+
+
+def backproject_voxel(
+    particles: Annotated[Path, typer.Argument(help=".star, .cs, .mrcs, .mrc or .txt")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--outdir", help="Folder for maps and FSC; or map.mrc for the map alone."
+        ),
+    ],
+    poses: Annotated[Path | None, typer.Option(help="poses.pkl, in place of the file's.")] = None,
+    ctf: Annotated[Path | None, typer.Option(help="ctf.pkl, in place of the file's.")] = None,
+    invert_data: Annotated[
+        bool, typer.Option("--invert-data", help="Particles are white on black (the default).")
+    ] = False,
+    uninvert_data: Annotated[
+        bool, typer.Option("--uninvert-data", help="Particles are dark on white.")
+    ] = False,
+    datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks.")] = None,
+    ind: Annotated[Path | None, typer.Option(help="Rows to use: .pkl, .npy or .txt.")] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Use the first N images.")] = None,
+    pixel_size: Annotated[float | None, typer.Option("--Apix", help="Å per pixel.")] = None,
+    pose_unit: Annotated[
+        str, typer.Option(help="Unit of translations in --poses: fraction or pixel.")
+    ] = "fraction",
+    half_maps: Annotated[
+        bool, typer.Option("--half-maps/--no-half-maps", help="Write half maps.")
+    ] = True,
+    fsc_vals: Annotated[
+        bool, typer.Option("--fsc-vals/--no-fsc-vals", help="Write the FSC of the half maps.")
+    ] = True,
+    ctf_alg: Annotated[
+        CTFAlgorithm,
+        typer.Option(help="Multiply by the CTF and divide by its square, or flip signs."),
+    ] = CTFAlgorithm.mul,
+    reg_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Regularise with this multiple of the mean weight; default Wiener."
+        ),
+    ] = None,
+    output_sumcount: Annotated[
+        bool, typer.Option("--output-sumcount", help="Also write the sums and weights (.npz).")
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option("-b", "--batch-size", min=1, help="Images at a time.")
+    ] = None,
+    tilt: Annotated[bool, typer.Option("--tilt", help="The images are tilt series.")] = False,
+    ntilts: Annotated[int, typer.Option(min=1, help="Tilts a particle, first exposed first.")] = 10,
+    force_ntilts: Annotated[
+        bool, typer.Option("--force-ntilts", help="Leave out particles with fewer tilts.")
+    ] = False,
+    dose_per_tilt: Annotated[
+        float | None, typer.Option("-d", "--dose-per-tilt", min=0, help="e/Å² of each tilt.")
+    ] = None,
+    angle_per_tilt: Annotated[
+        float, typer.Option("-a", "--angle-per-tilt", help="Tilt step in degrees.")
+    ] = 3.0,
+    lazy: Annotated[bool, typer.Option("--lazy", hidden=True)] = False,
+    log_interval: Annotated[str, typer.Option("--log-interval", hidden=True)] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the phase randomisation.")] = 0,
+) -> None:
+    """Reconstruct a map from particles with known poses, with half maps and their FSC.
+
+    Images are never all in memory. Writes backproject.mrc, half_map_a.mrc, half_map_b.mrc,
+    fsc-vals.txt and fsc-plot.png. Half maps follow the half sets of the file if it has them.
+
+    Example: `vitreous backproject-voxel particles.star -o backproject`
+    """
+    if invert_data and uninvert_data:
+        raise InputError("--invert-data and --uninvert-data exclude each other; keep one")
+    single = output.suffix.lower() == ".mrc"
+    if not single and output.is_file():
+        raise InputError(f"{output}: is a file; give a folder, or a name that ends in .mrc")
+    start_jax()
+    from vitreous.particles import ImageSource, read_particles
+    from vitreous.reconstruction.reconstruct import TiltOptions, apply_tilts, reconstruct
+
+    table = read_particles(
+        particles,
+        datadir=datadir,
+        poses=poses,
+        ctf=ctf,
+        ind=ind,
+        pixel_size=pixel_size,
+        pose_unit=_pose_unit(pose_unit),
+    )
+    if tilt or dose_per_tilt is not None:
+        table = apply_tilts(table, TiltOptions(ntilts, force_ntilts, dose_per_tilt, angle_per_tilt))
+    if first is not None:
+        table = table.select(slice(first))
+    source = ImageSource(table)
+    started = time.perf_counter()
+    with image_progress(len(table), "backprojecting") as update:
+        result = reconstruct(
+            table,
+            source,
+            contrast="dark" if uninvert_data else "white",
+            ctf_method="multiply" if ctf_alg is CTFAlgorithm.mul else "flip",
+            mean_count=reg_weight,
+            half_maps=(half_maps or fsc_vals) and not (single and reg_weight is not None),
+            chunk=batch_size,
+            progress=update,
+        )
+    seconds = time.perf_counter() - started
+    _write_reconstruction(result, output, single, half_maps, fsc_vals, output_sumcount, seed)
+    line = f"{output}: {result.images:,} images at {result.voxel_size:g} Å/voxel"
+    if result.fsc is not None:
+        line += f", half-map FSC 0.143 at {result.resolution():.2f} Å (no mask)"
+    typer.echo(f"{line}, {result.images / seconds:,.0f} images/s")
+
+
+def _pose_unit(unit: str):
+    if unit not in ("fraction", "pixel"):
+        raise InputError(f"--pose-unit {unit}: must be fraction or pixel")
+    return unit
+
+
+def _write_reconstruction(
+    result: "Reconstruction",
+    output: Path,
+    single: bool,
+    half_maps: bool,
+    fsc_vals: bool,
+    sumcount: bool,
+    seed: int,
+) -> None:
+    import numpy as np
+
+    from vitreous.files import atomic_path
+    from vitreous.particles import write_map
+    from vitreous.reconstruction.curves import plot_curves, write_curves
+    from vitreous.reconstruction.fsc_correction import masked_curves
+
+    folder = output.parent if single else output
+    box = len(result.volume)
+    write_map(output if single else folder / "backproject.mrc", result.volume, result.voxel_size)
+    if sumcount:
+        name = output.with_suffix(".sums.npz") if single else folder / "backproject.sums.npz"
+        with atomic_path(name) as temporary, temporary.open("wb") as handle:
+            numerator, weight = result.sums.numerator[:, 0], result.sums.weight[:, 0]
+            np.savez(handle, sums=np.asarray(numerator), counts=np.asarray(weight))
+    if single or result.half_maps is None:
+        return
+    if half_maps:
+        for letter, volume in zip("ab", result.half_maps, strict=True):
+            write_map(folder / f"half_map_{letter}.mrc", volume, result.voxel_size)
+    if fsc_vals:
+        first, second = result.half_maps
+        curves = masked_curves(first, second, result.volume, result.voxel_size, seed)
+        write_curves(folder / "fsc-vals.txt", curves, box)
+        title = f"{result.images:,} images, {result.voxel_size:g} Å/voxel"
+        plot_curves(folder / "fsc-plot.png", curves, result.voxel_size, box, title)
+
+
+def fsc(
+    volumes: Annotated[list[Path], typer.Argument(help="Two maps of one box.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option("--ref-volume", help="Map to find masks in: writes all five curves."),
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Mask to multiply both maps with.")] = None,
+    corrected: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With --mask: take off what the mask adds, randomising phases from this shell "
+            "on (below 1: from this frequency in cycles/pixel).",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("-p", "--plot", help="Draw the curves (.png, .svg, .pdf).")
+    ] = None,
+    pixel_size: Annotated[float | None, typer.Option("--Apix", help="Å per voxel.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--outtxt", help="Write the curves as text.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the phase randomisation.")] = 0,
+) -> None:
+    """Correlate two maps shell by shell and print where the curve falls below 0.5 and 0.143.
+
+    The resolution is that of the first crossing, interpolated between shells.
+
+    Example: `vitreous fsc half_map_a.mrc half_map_b.mrc --mask mask.mrc --corrected 0.1 -p fsc.png`
+    """
+    if len(volumes) != 2:
+        raise InputError(f"fsc compares two maps, {len(volumes)} were given")
+    if reference is not None and (mask is not None or corrected is not None):
+        raise InputError("--ref-volume finds its own masks; leave out --mask and --corrected")
+    if corrected is not None and mask is None:
+        raise InputError("--corrected takes off what a mask adds; give --mask")
+    first, second = _read_alike(volumes, pixel_size)
+    start_jax()
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from vitreous.reconstruction.curves import plot_curves, write_curves
+    from vitreous.reconstruction.fsc import fourier_shell_correlation, resolution
+    from vitreous.reconstruction.fsc_correction import corrected_fsc, masked_curves
+
+    box, voxel_size = len(first.data), first.voxel_size
+    if reference is not None:
+        (whole,) = _read_alike([reference], pixel_size, like=(volumes[0], first))
+        curves = masked_curves(first.data, second.data, whole.data, voxel_size, seed)
+    else:
+        a, b = jnp.asarray(first.data), jnp.asarray(second.data)
+        factor = jnp.ones_like(a)
+        if mask is not None:
+            (soft,) = _read_alike([mask], pixel_size, like=(volumes[0], first))
+            factor = jnp.asarray(soft.data)
+        if corrected is None:
+            curve = fourier_shell_correlation(a * factor, b * factor)
+        else:
+            shell = corrected * box if corrected < 1 else corrected
+            curve = corrected_fsc(a, b, factor, shell, jax.random.key(seed))
+        curves = {"fsc": np.asarray(curve)}
+    for name, curve in curves.items():
+        half, gold = (resolution(curve, voxel_size, t, box) for t in (0.5, 0.143))
+        typer.echo(f"{name:>10}  0.5 at {half:.2f} Å   0.143 at {gold:.2f} Å")
+    if output is not None:
+        write_curves(output, curves, box)
+    if plot is not None:
+        plot_curves(plot, curves, voxel_size, box, " / ".join(path.name for path in volumes))
+
+
+def _read_alike(paths: list[Path], pixel_size: float | None, like=None):
+    """Read maps that must have one box; `like` is a path and the map read from it."""
+    from vitreous.particles import read_map
+
+    maps = [read_map(path, pixel_size) for path in paths]
+    model_path, model = like or (paths[0], maps[0])
+    for path, each in zip(paths, maps, strict=True):
+        if each.data.shape != model.data.shape or len(set(each.data.shape)) != 1:
+            shapes = ("×".join(map(str, m.data.shape)) for m in (each, model))
+            raise InputError(
+                f"{path} is {next(shapes)}, {model_path} is {next(shapes)}; "
+                "maps must be cubes of one box (vitreous downsample --is-vol)"
+            )
+        if abs(each.voxel_size - model.voxel_size) > 0.01 * model.voxel_size:
+            raise InputError(
+                f"{path} has {each.voxel_size:g} Å/voxel, {model_path} {model.voxel_size:g}; "
+                "give the true one with --Apix"
+            )
+    return maps
+
+
+def gen_mask(
+    volume: Annotated[Path, typer.Argument(help="Map to follow.")],
+    output: Annotated[Path, typer.Argument(help="Mask to write (.mrc).")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Density of the particle; default half the 99.99th percentile."),
+    ] = None,
+    dilate: Annotated[float, typer.Option(min=0, help="Grow by this many Å.")] = 25.0,
+    dist: Annotated[float, typer.Option(min=0, help="Width of the cosine edge in Å.")] = 15.0,
+    pixel_size: Annotated[float | None, typer.Option("--Apix", help="Å per voxel.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("-p", "--plot", help="Draw central slices (.png).")
+    ] = None,
+) -> None:
+    """Make a soft mask from a map: threshold, grow, and give it a cosine edge.
+
+    Example: `vitreous gen-mask backproject.mrc mask.mrc --dilate 12 --dist 10 -p mask.png`
+    """
+    from vitreous.particles import read_map, write_map
+    from vitreous.reconstruction.masks import automatic_threshold, mask_from_map
+
+    source = read_map(volume, pixel_size)
+    level = automatic_threshold(source.data) if threshold is None else threshold
+    mask = mask_from_map(source.data, source.voxel_size, level, dilate, dist)
+    if not mask.any():
+        raise InputError(f"{volume}: no voxel reaches {level:g}; lower --threshold")
+    write_map(output, mask, source.voxel_size, source.origin)
+    if plot is not None:
+        from vitreous.reconstruction.pictures import plot_mask
+
+        plot_mask(plot, source.data, mask, level)
+    typer.echo(f"{output}: threshold {level:.4g}, {mask.mean():.1%} of the box")

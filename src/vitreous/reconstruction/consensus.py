@@ -1,0 +1,62 @@
+"""The map all images agree on, from prepared pixels that already lie on the device.
+
+For fits: a start, a reference and a quick look, in a fraction of a second.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from vitreous.reconstruction.backprojection import Geometry, Slices, insert_images
+from vitreous.reconstruction.finish import Consensus, finish_halves
+from vitreous.reconstruction.insertion import empty_table, read_sums
+
+
+@partial(jax.jit, static_argnames="geometry", donate_argnums=0)
+def _add(table, slices: Slices, geometry: Geometry):
+    return insert_images(table, slices, geometry)
+
+
+def consensus_from_batches(batches: Iterable[Slices], geometry: Geometry) -> Consensus:
+    """Reconstruct from batches as they come, all of one size.
+
+    **Arguments:** `batches`: `Slices` whose `group` is 0 or 1, the half map.
+
+    **Returns:** the Wiener-regularised map, its half maps and their FSC, in the units of the
+    pixels: a central slice of the map's un-normalised transform is a noise-free, CTF-free image.
+    """
+    table = empty_table(geometry.grid, groups=2)
+    for slices in batches:
+        table = _add(table, slices, geometry)
+    return finish_halves(read_sums(table, geometry.grid), geometry.max_shell)
+
+
+def consensus_volume(slices: Slices, geometry: Geometry, batch: int = 256) -> Consensus:
+    """Reconstruct from all images at once; see `consensus_from_batches`.
+
+    **Arguments:** `batch`: images worked on at a time, which bounds the memory beyond the images.
+    """
+    count = len(slices.pixels)
+    batch = min(batch, count)
+    padding = -count % batch
+
+    def fold(leaf: jax.Array) -> jax.Array:
+        # Repeated rows keep every value sane; their weight is set to 0 below.
+        full = jnp.concatenate([leaf, leaf[:padding]]) if padding else leaf
+        return full.reshape(-1, batch, *leaf.shape[1:])
+
+    folded = jax.tree.map(fold, slices)
+    counted = (jnp.arange(count + padding) < count).reshape(-1, batch)
+    folded = folded._replace(weight=folded.weight * counted.astype(folded.weight.dtype))
+    return _consensus(folded, geometry)
+
+
+@partial(jax.jit, static_argnames="geometry")
+def _consensus(folded: Slices, geometry: Geometry) -> Consensus:
+    def add(table, slices: Slices):
+        return insert_images(table, slices, geometry), None
+
+    table, _ = jax.lax.scan(add, empty_table(geometry.grid, groups=2), folded)
+    return finish_halves(read_sums(table, geometry.grid), geometry.max_shell)
