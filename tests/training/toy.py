@@ -1,7 +1,5 @@
 """A small particle set and a linear method with one latent row a particle."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,35 +8,29 @@ import numpy as np
 import optax
 
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.table import ParticleTable
 
 
-@dataclass
-class ToyTable:
-    count: int
-    box_size: int = 16
-    path: Path | None = None
-    stacks: tuple[str, ...] = ("toy.mrcs",)
-    rotation: Any = field(init=False)
-    shift: Any = field(init=False)
-    ctf: Any = field(init=False)
-
-    def __post_init__(self):
-        n = self.count
-        self.rotation = np.broadcast_to(np.eye(3, dtype=np.float32), (n, 3, 3)).copy()
-        self.shift = np.stack([np.arange(n), -np.arange(n)], 1).astype(np.float32)
-        self.pixel_size = np.full(n, 2.0)
-        self.box = np.full(n, self.box_size, np.int32)
-        self.row = np.arange(n) + 100
-        self.stack_id = np.zeros(n, np.int32)
-        self.image_index = np.arange(n)
-        one = np.ones(n, np.float32)
-        self.ctf = CTFParameters(
-            (1e4 + np.arange(n)).astype(np.float32), 1e4 * one, 0 * one, 300 * one, 2.7 * one,
-            0.1 * one, 0 * one, 0 * one, one,
-        )  # fmt: skip
-
-    def __len__(self):
-        return self.count
+def toy_table(count, box=16):
+    """Make a table whose every column differs from row to row."""
+    n = np.arange(count)
+    one = np.ones(count, np.float32)
+    ctf = CTFParameters(
+        (1e4 + n).astype(np.float32), 1e4 * one, 0 * one, 300 * one, 2.7 * one,
+        0.1 * one, 0 * one, 0 * one, one,
+    )  # fmt: skip
+    return ParticleTable(
+        stacks=("toy.mrcs",),
+        stack_id=np.zeros(count, np.int32),
+        image_index=n,
+        box=np.full(count, box, np.int32),
+        pixel_size=np.full(count, 2.0),
+        rotation=np.broadcast_to(np.eye(3, dtype=np.float32), (count, 3, 3)).copy(),
+        shift=np.stack([n, -n], 1).astype(np.float32),
+        ctf=ctf,
+        optics_group=np.zeros(count, np.int32),
+        row=n + 100,
+    )
 
 
 class ToySource:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grain
 import jax
@@ -32,6 +32,7 @@ from vitreous.particles.prepare import (
     planes_to_pixels,
     prepare_images,
 )
+from vitreous.particles.table import ParticleTable
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class PreparedImages:
     and `batch_of_images` are pure and run inside them.
     """
 
-    table: Any
+    table: ParticleTable
     source: ImageReader
     recipe: Recipe
     normalization: Normalization
@@ -98,7 +99,7 @@ class PreparedImages:
     @classmethod
     def build(
         cls,
-        table: Any,
+        table: ParticleTable,
         source: ImageReader,
         *,
         pixels: FourierPixels | None = None,
@@ -184,8 +185,14 @@ class PreparedImages:
         weight: Float[Array, " b"],
     ) -> Batch:
         """Prepare streamed images into a batch; pure, for use inside a jitted function."""
-        planes = prepare_images(images, arrays.mean, arrays.std, self.recipe)
-        return self._assemble(arrays, planes, rows, weight)
+        prepare = partial(prepare_images, recipe=self.recipe)
+        if not _one_device(self.mesh):
+            # Left to itself the compiler copies the images to every device for the transform.
+            spread, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
+            prepare = jax.shard_map(
+                prepare, mesh=self.mesh, in_specs=(spread, whole, whole), out_specs=spread
+            )
+        return self._assemble(arrays, prepare(images, arrays.mean, arrays.std), rows, weight)
 
     def _assemble(self, arrays: DeviceData, planes: Array, rows: Array, weight: Array) -> Batch:
         columns = jax.tree.map(lambda column: _take_rows(column, rows, self.mesh), arrays.columns)
@@ -272,7 +279,7 @@ class _Steps:
         return self._data.read(self._rows[step])
 
 
-def _put_columns(table: Any, mesh: Mesh | None) -> Columns:
+def _put_columns(table: ParticleTable, mesh: Mesh | None) -> Columns:
     """Put the per-particle columns on the devices, filled up to a multiple of their number."""
     count = 1 if mesh is None else mesh.size
     fill = -len(table) % count
@@ -288,7 +295,7 @@ def _put_columns(table: Any, mesh: Mesh | None) -> Columns:
     return jax.tree.map(put, columns)
 
 
-def _check_table(table: Any, source: ImageReader) -> None:
+def _check_table(table: ParticleTable, source: ImageReader) -> None:
     name = table.path or "the particle set"
     if len(table) == 0:
         raise InputError(f"{name}: no particles are left after the selection")
@@ -302,5 +309,5 @@ def _check_table(table: Any, source: ImageReader) -> None:
         )
     sizes = np.asarray(table.pixel_size)
     if not (np.isfinite(sizes) & (sizes > 0)).all():
-        row = int(np.flatnonzero(~(np.isfinite(sizes) & (sizes > 0)))[0])
+        row = int(table.row[~(np.isfinite(sizes) & (sizes > 0))][0])
         raise InputError(f"{name}: row {row} has no pixel size; give one with --Apix")

@@ -18,6 +18,7 @@ from vitreous.errors import InputError
 from vitreous.geometry.fourier import coordinates, half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.table import ParticleTable
 
 Storage = Literal["float32", "bfloat16", "float16"]
 
@@ -118,15 +119,16 @@ def planes_to_pixels(planes: Float[Array, "b 2 p"]) -> Complex[Array, "b p"]:
     return jax.lax.complex(planes[:, 0], planes[:, 1])
 
 
-def check_finite(images: Float[np.ndarray, "b n n"], index: np.ndarray, table: Any) -> None:
+def check_finite(
+    images: Float[np.ndarray, "b n n"], index: np.ndarray, table: ParticleTable
+) -> None:
     """Refuse images that hold NaN or infinite pixels.
 
     **Arguments:** `index`: the row of each image in the particle table `table`.
 
     **Raises:** `InputError` naming the images.
     """
-    # A sum is finite only if every term is, and needs no mask of the size of the images.
-    bad = ~np.isfinite(np.einsum("bij->b", images, dtype=np.float64))
+    bad = ~np.isfinite(images).all((1, 2))
     if bad.any():
         rows = np.asarray(index)[bad]
         raise InputError(
@@ -135,19 +137,24 @@ def check_finite(images: Float[np.ndarray, "b n n"], index: np.ndarray, table: A
         )
 
 
-def name_images(table: Any, rows: np.ndarray, limit: int = 8) -> str:
-    """Name images of a particle table in one line: `image 7 (0-based 4 of stack.mrcs), …`."""
+def name_images(table: ParticleTable, rows: np.ndarray, limit: int = 8) -> str:
+    """Name images of a particle table in one line, as `row 7 (5@stack.mrcs), …`.
+
+    The row is the 0-based one of the file the table came from, the number before `@` counts the
+    images of the stack from 1, as RELION does.
+    """
+    rows = np.unique(rows)
     names = []
-    for row in np.unique(rows)[:limit]:
+    for row in rows[:limit].tolist():
         stack = table.stacks[int(table.stack_id[row])]
         names.append(f"row {int(table.row[row])} ({int(table.image_index[row]) + 1}@{stack})")
-    more = len(np.unique(rows)) - len(names)
+    more = len(rows) - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def estimate_normalization(
     source: ImageReader,
-    table: Any,
+    table: ParticleTable,
     particle_radius: float = 0.85,
     max_images: int = 1000,
 ) -> Normalization:

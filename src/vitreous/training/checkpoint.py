@@ -4,8 +4,11 @@ A checkpoint is a folder named by its global step. It appears under that name on
 whatever a killed writer left has another name and is never picked.
 """
 
+import contextlib
 import logging
 import shutil
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +20,21 @@ from jaxtyping import PyTree
 
 from vitreous.errors import InputError
 
-logger = logging.getLogger(__name__)
+# Left free on the disk for logs and the index of the checkpoint itself.
+_SPARE_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def _quiet_writer() -> Iterator[None]:
+    """Keep Orbax's threads from printing an exception that reaches us anyway."""
+    hook, log = threading.excepthook, logging.getLogger("absl")
+    disabled = log.disabled
+    threading.excepthook = lambda _: None
+    log.disabled = True
+    try:
+        yield
+    finally:
+        threading.excepthook, log.disabled = hook, disabled
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        self._positions: dict[int, Position] = {}
 
     @cached_property
     def _manager(self):
@@ -124,23 +142,32 @@ class Checkpoints:
         arrays = {name: _to_host(leaf) for name, leaf in name_leaves(state).items()}
         if position.global_step in self._manager.all_steps():
             return
+        need = sum(array.nbytes for array in arrays.values())
+        free = shutil.disk_usage(self.folder).free
+        if free < 1.1 * need + _SPARE_BYTES:
+            raise self._cannot_write(f"{need >> 20} MiB needed, {free >> 20} MiB free")
         try:
-            self._manager.save(
-                position.global_step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays),
-                    position=ocp.args.JsonSave(asdict(position)),
-                ),
-                force=True,
-            )
+            with _quiet_writer():
+                self._manager.save(
+                    position.global_step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(arrays),
+                        position=ocp.args.JsonSave(asdict(position)),
+                    ),
+                    force=True,
+                )
         except BaseException as error:
             self.remove_leftovers()
             if isinstance(error, Exception):
-                raise InputError(
-                    f"cannot write a checkpoint to {self.folder}: "
-                    f"{str(error).splitlines()[0][:200]}; make room and continue with --resume"
-                ) from error
+                raise self._cannot_write(str(error).splitlines()[0][:200]) from error
             raise
+        self._positions[position.global_step] = position
+
+    def _cannot_write(self, why: str) -> InputError:
+        return InputError(
+            f"cannot write a checkpoint to {self.folder}: {why}; make room and continue with "
+            "--resume"
+        )
 
     def load(self, position: Position) -> dict[str, np.ndarray]:
         """Read the arrays of a checkpoint by their path."""

@@ -114,15 +114,15 @@ class _Fit:
         """Run all epochs that are left."""
         run, options = self.run, self.options
         run.checkpoints.remove_leftovers()
-        arrays, epoch, position = self._start()
+        arrays, done, position = self._start()
         console = None if options.quiet else Console(stderr=True)
-        step = epoch * self.steps + position
+        step = done * self.steps + position
         with (
             MetricsLog(run.path, step) as self.log,
             FitProgress(options.epochs, self.steps, console) as self.progress,
         ):
             self.progress.start(step)
-            for epoch in range(epoch, options.epochs):
+            for epoch in range(done, options.epochs):
                 arrays = self._epoch(arrays, epoch, position, stop)
                 position = 0
         if console is not None:
@@ -173,10 +173,10 @@ class _Fit:
             state = self.method.end_of_epoch(self.stepper.whole(arrays), done)
             arrays = self.stepper.arrays(state)
         means = self.log.end_epoch(done, done * self.steps)
-        line = f"epoch {done}/{options.epochs}: " + ", ".join(
-            f"{name} {value:.6g}" for name, value in means.items() if name != "images_per_second"
-        )
-        line += f"; {duration(time.monotonic() - began)}"
+        rate = means.pop("images_per_second")
+        words = ", ".join(f"{name} {value:.6g}" for name, value in means.items())
+        spent = duration(time.monotonic() - began)
+        line = f"epoch {done}/{options.epochs}: {words}; {spent}, {rate:.0f} images/s"
         logger.info(line)
         self.progress.tell(line)
         if done % options.checkpoint_every == 0 or done == options.epochs or stop:

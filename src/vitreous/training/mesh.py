@@ -31,6 +31,7 @@ def state_sharding(state: PyTree, per_particle: PyTree, mesh: Mesh) -> PyTree:
 
     def place(leaf, is_table: bool) -> NamedSharding:
         divides = leaf.ndim > 0 and leaf.shape[0] % mesh.size == 0
-        return NamedSharding(mesh, PartitionSpec(DATA_AXIS if is_table and divides else None))
+        spread = PartitionSpec(DATA_AXIS) if is_table and divides else PartitionSpec()
+        return NamedSharding(mesh, spread)
 
     return jax.tree.map(place, state, per_particle)

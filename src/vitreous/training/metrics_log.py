@@ -60,6 +60,9 @@ class MetricsLog:
             for name in entries[-1]
             if name not in skip
         }
+        # A rate averages over time, not over images.
+        rates = np.array([entry["images_per_second"] for entry in entries])
+        means["images_per_second"] = round(float(images.sum() / (images / rates).sum()), 2)
         about = {"epoch": epoch, "step": step, "images": int(images.sum()), "epoch_mean": True}
         self._append(about, means)
         for name, value in means.items():

@@ -177,7 +177,7 @@ class Run:
         if not file.is_file():
             raise InputError(f"{file}: no latents were saved there")
         with np.load(file, allow_pickle=False) as arrays:
-            log_variance = arrays["log_variance"] if "log_variance" in arrays else None
+            log_variance = arrays.get("log_variance")
             return Latents(arrays["mean"], log_variance)
 
     def decode(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 Decay = Literal["constant", "linear", "cosine"]
-Progress = Float[Array, ""] | float
+Progress = Float[Array, ""] | float | int
 
 
 def warmup_decay(

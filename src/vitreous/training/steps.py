@@ -150,7 +150,9 @@ class Epoch:
             self._masked = (self.steps - position) % block != 0
             # Room behind the end: a slice that begins inside must not be moved back.
             padding = [(0, block), (0, 0)]
-            self._device_plan = EpochPlan(*(jnp.asarray(np.pad(t, padding)) for t in plan))
+            self._device_plan = jax.tree.map(
+                lambda table: jnp.asarray(np.pad(table, padding)), plan
+            )
         else:
             self._images: Iterator[Array] = stepper._data.stream(
                 plan, position, threads=stepper._threads, ahead=stepper._ahead

@@ -1,0 +1,62 @@
+"""The run folder."""
+
+import numpy as np
+import pytest
+
+from vitreous.errors import InputError
+from vitreous.methods import registry
+from vitreous.training.run import Latents, Run
+
+
+def decode_constant(run, epoch):
+    """Stand for a method's decoder: volumes filled with the latent and the epoch."""
+    return lambda z: np.broadcast_to(z[:, :1, None, None] + epoch, (len(z), 4, 4, 4))
+
+
+def test_a_folder_holds_one_run(tmp_path):
+    run = Run.create(tmp_path / "a", {"method": "toy", "box": 4, "pixel_size": np.float64(2.5)})
+    assert (run.box, run.pixel_size, run.method) == (4, 2.5, "toy")
+    with pytest.raises(InputError, match="--resume"):
+        Run.create(tmp_path / "a", {})
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    run.save_latents(Latents(np.zeros((3, 2), np.float32)), 1)
+    again = Run.create(tmp_path / "a", {"method": "other"}, overwrite=True)
+    assert again.method == "other"
+    assert sorted(p.name for p in again.path.iterdir()) == ["config.yaml", "notes.txt"]
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no config\.yaml"):
+        Run.open(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: [")
+    with pytest.raises(InputError, match="not YAML"):
+        Run.open(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Run.create(tmp_path / "file", {})
+
+
+def test_latents_are_kept_by_epoch(tmp_path):
+    run = Run.create(tmp_path / "a", {})
+    for epoch in (1, 2):
+        z = np.full((5, 3), epoch, np.float32)
+        run.save_latents(Latents(z, -z), epoch)
+    assert run.latents(1).mean[0, 0] == 1
+    assert run.latents().mean[0, 0] == 2
+    assert run.latents().log_variance[0, 0] == -2
+    with pytest.raises(InputError, match=r"latents\.7"):
+        run.latents(7)
+
+
+def test_any_registered_method_decodes(tmp_path, monkeypatch, run_toy):
+    monkeypatch.setitem(registry.METHODS, "toy", f"{__name__}:decode_constant")
+    run_toy(epochs=2)
+    run = Run.open(tmp_path / "run")
+    run.update_config(box=4)
+    z = np.arange(5, dtype=np.float32)[:, None]
+    assert np.array_equal(run.decode(z, batch_size=2)[:, 0, 0, 0], np.arange(5) + 2)
+    assert np.array_equal(run.decode(z, epoch=1)[:, 0, 0, 0], np.arange(5) + 1)
+    assert run.decode(z[:0]).shape == (0, 4, 4, 4)
+    run.update_config(method="unheard")
+    with pytest.raises(InputError, match="unknown method 'unheard'"):
+        Run.open(tmp_path / "run").decode(z)
