@@ -1,0 +1,1 @@
+"""One folder a method, alike inside: model, loss, fit, config."""

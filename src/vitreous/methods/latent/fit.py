@@ -24,10 +24,12 @@ from vitreous.methods.latent.encoder import EncoderInput, LiftEncoder
 from vitreous.methods.latent.foundation import (
     Foundation,
     centred_pixels,
+    known_rotation,
     lay_foundation,
     transfer_of,
 )
 from vitreous.methods.latent.model import LatentMethod, LatentState
+from vitreous.methods.latent.poses import corrected_pose
 from vitreous.particles import (
     ImageSource,
     ParticleTable,
@@ -46,6 +48,7 @@ from vitreous.training.run import Latents, Run
 logger = logging.getLogger(__name__)
 
 _ENCODE_BATCH = 128
+_FOUNDATION = "foundation.npz"
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def train(
             },
             overwrite=overwrite,
         )
+        (run.path / _FOUNDATION).unlink(missing_ok=True)
     method, prepared = _prepare(run, table, source, config, data)
 
     def on_checkpoint(state: LatentState, epoch: int) -> None:
@@ -139,9 +143,7 @@ def train(
 def check_table(table: ParticleTable, name: str | os.PathLike) -> None:
     """Refuse particles without poses; warn where there is no CTF."""
     if table.rotation is None:
-        raise InputError(
-            f"{name}: holds no poses; give a table with angles, or --poses poses.pkl"
-        )
+        raise InputError(f"{name}: holds no poses; give a table with angles, or --poses poses.pkl")
     if table.ctf is None:
         logger.warning("%s: no CTF columns: images are taken as free of any CTF", name)
 
@@ -201,19 +203,23 @@ def _prepare(
 def write_foundation(run: Run, foundation: Foundation) -> None:
     """Keep the foundation with the run: `foundation.npz`."""
     arrays = {k: v for k, v in foundation._asdict().items() if v is not None}
-    with atomic_path(run.path / "foundation.npz") as temporary:
+    with atomic_path(run.path / _FOUNDATION) as temporary:
         np.savez(temporary, **arrays)
 
 
 def read_foundation(run: Run) -> Foundation | None:
     """Read the foundation of a run, None if it has none yet."""
-    path = run.path / "foundation.npz"
+    path = run.path / _FOUNDATION
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as stored:
-        values = {name: stored[name] if name in stored else None for name in Foundation._fields}
-    values["radius"] = float(values["radius"])
-    return Foundation(**values)
+        return Foundation(
+            consensus=stored.get("consensus"),
+            fsc=stored.get("fsc"),
+            noise=stored["noise"],
+            amplitude=stored["amplitude"],
+            radius=float(stored["radius"]),
+        )
 
 
 def _feature_scale(
@@ -240,7 +246,7 @@ def _feature_scale(
             transfer_of(batch, pixels)[:, :q],
             None,
             jnp.asarray(method.inverse_noise[:q]),
-            batch.rotation,
+            known_rotation(batch),
         )
         return jnp.std(encoder.features(seen))
 
@@ -266,7 +272,9 @@ def save_results(
         write_map(run.path / f"reconstruct.{epoch}.mrc", volume, run.pixel_size)
     if state.poses is not None:
         table = refined_table(method, state, prepared.table)
-        save_pose_pickle(run.path / f"pose.{epoch}.pkl", table)
+        side = table.box * table.pixel_size
+        assert table.rotation is not None
+        save_pose_pickle(run.path / f"pose.{epoch}.pkl", table.rotation, table.shift, side)
         table.to_star(run.path / "particles.star")
 
 
@@ -279,20 +287,15 @@ def infer_latents(
         correction = None if state.poses is None else state.poses.values[batch.index]
         pose = method.pose(batch, correction)
         centred = centred_pixels(batch, method.pixels, pose.shift)
-        return method.encode(
-            state.model, batch, pose, centred, transfer_of(batch, method.pixels)
-        )
+        return method.encode(state.model, batch, pose, centred, transfer_of(batch, method.pixels))
 
     return map_images(encode, state, prepared, _ENCODE_BATCH)
 
 
-def refined_table(
-    method: LatentMethod, state: LatentState, table: ParticleTable
-) -> ParticleTable:
+def refined_table(method: LatentMethod, state: LatentState, table: ParticleTable) -> ParticleTable:
     """Return the table with the corrected poses."""
-    assert state.poses is not None and table.rotation is not None
-    from vitreous.methods.latent.poses import corrected_pose
-
+    assert state.poses is not None
+    assert table.rotation is not None
     correction = state.poses.values[: len(table)]
     pose = corrected_pose(jnp.asarray(table.rotation), jnp.asarray(table.shift), correction)
     return table.replace(rotation=np.asarray(pose.rotation), shift=np.asarray(pose.shift))

@@ -58,6 +58,12 @@ def pixel_frequencies(batch: Batch, pixels: FourierPixels) -> Float[Array, "b p 
     return jnp.asarray(pixels.frequency)[None] / length[:, None, None]
 
 
+def known_rotation(batch: Batch) -> Float[Array, "b 3 3"]:
+    """Return the rotations of a batch; fits with known poses are checked to have them."""
+    assert batch.rotation is not None
+    return batch.rotation
+
+
 def transfer_of(batch: Batch, pixels: FourierPixels) -> Float[Array, "b p"]:
     """Evaluate the CTF of each image; 1 where the images carry none."""
     if batch.ctf is None:
@@ -134,14 +140,16 @@ def residual_spectrum(
     @jax.jit
     def power(grid: FourierGrid, batch: Batch) -> Float[Array, " shells"]:
         centred = centred_pixels(batch, pixels, batch.shift)
-        model = slice_grid(grid, batch.rotation, jnp.asarray(pixels.frequency))
+        model = slice_grid(grid, known_rotation(batch), jnp.asarray(pixels.frequency))
         left = centred - transfer_of(batch, pixels) * model
         square = (left.real**2 + left.imag**2) * batch.weight[:, None]
         return shell_sum(
             jnp.sum(square, axis=0) * jnp.asarray(pixels.weight), jnp.asarray(pixels.shell), count
         )
 
-    total = sum(np.asarray(power(consensus, b), np.float64) for b in data.in_order(batch_size))
+    total = np.zeros(count)
+    for batch in data.in_order(batch_size):
+        total += np.asarray(power(consensus, batch), np.float64)
     size = np.bincount(pixels.shell, pixels.weight, count) * len(data)
     spectrum = np.ones(count)
     known = size > 0
@@ -149,9 +157,7 @@ def residual_spectrum(
     return np.maximum(spectrum, 1e-6).astype(np.float32)
 
 
-def reconstruct_consensus(
-    data: PreparedImages, pixel_size: float, batch_size: int
-) -> Consensus:
+def reconstruct_consensus(data: PreparedImages, pixel_size: float, batch_size: int) -> Consensus:
     """Backproject all images, in halves."""
     table = data.table
     halves = jnp.asarray(half_sets(len(table), table.half_set, table.particle))
@@ -159,7 +165,7 @@ def reconstruct_consensus(
     def slices(batch: Batch) -> Slices:
         return Slices(
             batch.pixels,
-            batch.rotation,
+            known_rotation(batch),
             batch.shift,
             batch.pixel_size,
             batch.ctf,

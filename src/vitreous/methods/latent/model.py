@@ -4,6 +4,7 @@ One class serves the VAE, the autodecoder (free latents) and the homogeneous fit
 where a particle's latent comes from.
 """
 
+import operator
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +19,12 @@ from vitreous.imaging.slicing import slice_grid
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.decoder import Decoder
 from vitreous.methods.latent.encoder import Encoder, EncoderInput, LiftEncoder, build_encoder
-from vitreous.methods.latent.foundation import Foundation, centred_pixels, transfer_of
+from vitreous.methods.latent.foundation import (
+    Foundation,
+    centred_pixels,
+    known_rotation,
+    transfer_of,
+)
 from vitreous.methods.latent.loss import beta_at, bound, kl_divergence, squared_error
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import Pose, corrected_pose
@@ -157,15 +163,15 @@ class LatentMethod:
             table = getattr(state, name)
             if table is not None:
                 marked = jax.tree.map(lambda _: True, table)
-                mark = eqx.tree_at(lambda s, name=name: getattr(s, name), mark, marked)
+                mark = eqx.tree_at(operator.attrgetter(name), mark, marked)
         return mark
 
     def pose(self, batch: Batch, correction: Float[Array, "b 5"] | None) -> Pose:
         """Return the poses of a batch, corrected if they are refined."""
-        assert batch.rotation is not None
+        rotation = known_rotation(batch)
         if correction is None:
-            return Pose(batch.rotation, batch.shift)
-        return corrected_pose(batch.rotation, batch.shift, correction)
+            return Pose(rotation, batch.shift)
+        return corrected_pose(rotation, batch.shift, correction)
 
     def encode(
         self,
@@ -200,16 +206,15 @@ class LatentMethod:
         config = self.config
         mask = trainable(state.model)
         moving, fixed = eqx.partition(state.model, mask)
-        latents = None if state.latents is None else gather_rows(state.latents, batch.index)
-        poses = None if state.poses is None else gather_rows(state.poses, batch.index)
+        z = None if state.latents is None else gather_rows(state.latents, batch.index)
+        correction = None if state.poses is None else gather_rows(state.poses, batch.index)
         beta = beta_at(config.beta_value, state.images_seen.astype(jnp.float32))
 
         def objective(variables):
-            moving, latents, poses = variables
-            model = eqx.combine(moving, fixed)
-            return self._loss(model, batch, latents, poses, beta, key)
+            moving, z, correction = variables
+            return self._loss(eqx.combine(moving, fixed), batch, z, correction, beta, key)
 
-        gradient, scalars = jax.grad(objective, has_aux=True)((moving, latents, poses))
+        gradient, scalars = jax.grad(objective, has_aux=True)((moving, z, correction))
         rate = warmup_decay(
             progress, config.learning_rate, warmup=config.warmup, decay=config.decay, final=0.01
         )
@@ -219,13 +224,14 @@ class LatentMethod:
         scalars["learning_rate"] = rate
 
         epoch = progress * config.epochs
+        latents, poses = state.latents, state.poses
         if latents is not None:
             speed = jnp.where(epoch >= config.pretrain_latent, config.latent_rate, 0.0)
             speed = speed * rate / config.learning_rate
-            latents = state.latents.update(batch.index, gradient[1], speed, batch.weight)
+            latents = latents.update(batch.index, gradient[1], speed, batch.weight)
         if poses is not None:
             speed = jnp.where(epoch >= config.pretrain_pose, config.pose_rate, 0.0)
-            poses = state.poses.update(batch.index, gradient[2], speed, batch.weight)
+            poses = poses.update(batch.index, gradient[2], speed, batch.weight)
         seen = state.images_seen + jnp.sum(batch.weight > 0).astype(jnp.int32)
         return LatentState(model, optimizer, latents, poses, seen), scalars
 
@@ -258,6 +264,4 @@ class LatentMethod:
         )
         weight = jnp.asarray(self.pixels.weight * self.inverse_noise)[chosen] * sampling
         error = squared_error(centred[:, chosen], predicted, weight, self.total)
-        return bound(
-            error, divergence, batch.weight, self.total, beta, self.config.beta_control
-        )
+        return bound(error, divergence, batch.weight, self.total, beta, self.config.beta_control)

@@ -20,9 +20,7 @@ class Linear(eqx.Module):
     def __init__(self, inputs: int, outputs: int, key: jax.Array) -> None:
         limit = inputs**-0.5
         k_weight, k_bias = jax.random.split(key)
-        self.weight = jax.random.uniform(
-            k_weight, (inputs, outputs), minval=-limit, maxval=limit
-        )
+        self.weight = jax.random.uniform(k_weight, (inputs, outputs), minval=-limit, maxval=limit)
         self.bias = jax.random.uniform(k_bias, (outputs,), minval=-limit, maxval=limit)
 
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
