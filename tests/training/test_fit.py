@@ -31,6 +31,14 @@ def test_resident_and_streamed_agree(run_toy):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), resident, disk)
 
 
+def test_shuffling_in_runs_is_the_same_in_both_ways(run_toy):
+    runs = {"shuffle_chunk": 4, "shuffle_buffer": 20}
+    resident, disk = run_toy("a", **runs), run_toy("b", data=streamed(), **runs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), resident, disk)
+    plain = run_toy("c")
+    assert not np.allclose(plain.table, resident.table, atol=1e-6), "another order"
+
+
 def test_block_length_does_not_change_the_result(run_toy, assert_same):
     # 6 steps an epoch: 4 needs masked steps, 3 divides, 1 is single steps.
     assert block_length(6, 4) == 3

@@ -201,18 +201,26 @@ class PreparedImages:
             rows, weight = jax.lax.with_sharding_constraint((rows, weight), spread)
         return Batch(planes_to_pixels(planes), *columns, index=rows, weight=weight)
 
-    def stream(self, plan: EpochPlan, first: int = 0, *, threads: int = 2, ahead: int = 4):
+    def stream(
+        self, plan: EpochPlan, first: int = 0, *, group: int = 1, threads: int = 2, ahead: int = 4
+    ) -> Iterator[Float[Array, "b n n"]]:
         """Iterate over the raw images of each step of a plan, read ahead by worker threads.
 
-        **Arguments:** `first`: step to begin with. `ahead`: batches read before they are asked
-        for: the batch queue.
+        **Arguments:** `first`: step to begin with. `group`: steps whose images are read at once,
+        in the order of the file; up to `threads + 2` groups are held. `ahead`: batches read
+        before they are asked for: the batch queue, when `group` is 1.
 
-        **Returns:** an iterator of images on the devices, `(b, n, n)` float32, one a step.
+        **Returns:** images on the devices, `(b, n, n)` float32, one array a step.
         """
-        steps = grain.MapDataset.source(_Steps(self, plan.rows))[first:]
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-        for images in steps.to_iter_dataset(options):
-            yield jax.device_put(images, self._spread())
+        groups = grain.MapDataset.source(_Groups(self, plan.rows, group))[first // group :]
+        options = grain.ReadOptions(
+            num_threads=threads, prefetch_buffer_size=max(threads, ahead // group)
+        )
+        done = first % group
+        for images in groups.to_iter_dataset(options):
+            for batch in images[done:]:
+                yield jax.device_put(batch, self._spread())
+            done = 0
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Iterate over all particles in the order of the table, the last batch filled up."""
@@ -266,17 +274,19 @@ def _write_rows(array: Array, rows: Array, start: Array) -> Array:
     return jax.lax.dynamic_update_slice_in_dim(array, rows, start, axis=0)
 
 
-class _Steps:
-    """The raw images of each step, as a random-access source for Grain's worker threads."""
+class _Groups:
+    """The raw images of groups of steps, as a random-access source for Grain's threads."""
 
-    def __init__(self, data: PreparedImages, rows: np.ndarray) -> None:
-        self._data, self._rows = data, rows
+    def __init__(self, data: PreparedImages, rows: np.ndarray, group: int) -> None:
+        self._data, self._rows, self._group = data, rows, group
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return -(-len(self._rows) // self._group)
 
-    def __getitem__(self, step: int) -> np.ndarray:
-        return self._data.read(self._rows[step])
+    def __getitem__(self, number: int) -> np.ndarray:
+        rows = self._rows[number * self._group : (number + 1) * self._group]
+        images = self._data.read(rows.ravel())
+        return images.reshape(*rows.shape, *images.shape[1:])
 
 
 def _put_columns(table: ParticleTable, mesh: Mesh | None) -> Columns:

@@ -23,9 +23,10 @@ def shuffled_order(
     """Permute `0 … count − 1` for one epoch.
 
     With `chunk > 1`, runs of `chunk` neighbouring images are permuted as wholes, then single
-    images are permuted inside windows of `buffer` images. A window gathers its runs from the
-    whole set, so its make-up is random, while a disk sees contiguous reads. Every epoch cuts
-    the set into runs at another offset: neighbours are not tied together for ever.
+    images are permuted inside windows of `buffer` images. Whoever reads a window at once reads
+    whole runs, while the runs of a window come from the whole set: a batch of `b` images holds
+    neighbours as seldom as `b · chunk / buffer` says. Every epoch cuts the set into runs at
+    another offset, so neighbours are not tied together for ever.
 
     **Returns:** int32 `(count,)`; every image once. The same arguments give the same order
     whatever was drawn before, so a resumed run needs no generator state.

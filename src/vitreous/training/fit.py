@@ -36,8 +36,10 @@ class FitOptions:
     `checkpoint_every`: epochs between checkpoints; the last epoch always has one.
     `checkpoint_minutes`: a checkpoint within long epochs, replaced by the next one. `keep`: how
     many epoch checkpoints stay; None keeps all. `log_every`: steps in one compiled block, and
-    between two looks at the loss. `precision`: of matrix products. `shuffle_chunk`: images read
-    as one run when shuffling (1: a plain permutation). `threads`, `read_ahead`: of streaming.
+    between two looks at the loss. `precision`: of matrix products. `shuffle_chunk`: images
+    shuffled as one run, for disks that are slow at single images (1: a plain permutation).
+    `shuffle_buffer`: images of a window in which runs are mixed; a few windows are held in
+    memory when streaming in runs. `threads`, `read_ahead`: readers and batches of the queue.
     `resume_command`: what an interrupted run tells the user to type. `quiet`: no progress.
     """
 
@@ -50,6 +52,7 @@ class FitOptions:
     log_every: int = 16
     precision: Precision = "auto"
     shuffle_chunk: int = 1
+    shuffle_buffer: int = 4096
     threads: int = 2
     read_ahead: int = 4
     resume_command: str = "vitreous … --resume"
@@ -98,6 +101,10 @@ class _Fit:
         self.on_checkpoint = on_checkpoint
         self.batch_size = data.batch_size(options.batch_size)
         self.steps = -(-len(data) // self.batch_size)
+        # A window of the shuffled order is read at once: it must be whole steps.
+        self.group = 1
+        if options.shuffle_chunk > 1:
+            self.group = max(1, options.shuffle_buffer // self.batch_size)
         self.stepper = Stepper(
             method,
             data,
@@ -106,6 +113,7 @@ class _Fit:
             block=block_length(self.steps, options.log_every),
             threads=options.threads,
             ahead=options.read_ahead,
+            group=self.group,
         )
         self.last_checkpoint = time.monotonic()
         self.pending: Callable[[], None] | None = None
@@ -152,7 +160,8 @@ class _Fit:
 
     def _epoch(self, arrays: PyTree, epoch: int, position: int, stop) -> PyTree:
         options, began = self.options, time.monotonic()
-        order = shuffled_order(len(self.data), options.seed, epoch, options.shuffle_chunk)
+        window = self.group * self.batch_size
+        order = shuffled_order(len(self.data), options.seed, epoch, options.shuffle_chunk, window)
         plan = epoch_plan(order, self.batch_size)
         under_way = self.stepper.epoch(plan, position, epoch * self.steps + position)
         self.interval_began = began

@@ -60,15 +60,9 @@ class Run:
 
         **Raises:** `InputError` if the folder already holds a run.
         """
+        cls.check_vacant(path, overwrite)
         path = Path(path).absolute()
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file: give a folder for the run")
         if (path / "config.yaml").exists():
-            if not overwrite:
-                raise InputError(
-                    f"{path} already holds a run: continue it with --resume, replace it with "
-                    "--overwrite, or choose another folder"
-                )
             cls._clear(path)
         config = dict(config)
         if "particles" in config:
@@ -94,6 +88,21 @@ class Run:
         if not isinstance(config, dict):
             raise InputError(f"{file}: not the configuration of a run")
         return cls(path, config)
+
+    @staticmethod
+    def check_vacant(path: str | os.PathLike, overwrite: bool = False) -> None:
+        """Make sure that a run can be made here, before any work is done for it.
+
+        **Raises:** `InputError` if the folder already holds a run, or is a file.
+        """
+        path = Path(path).absolute()
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file: give a folder for the run")
+        if (path / "config.yaml").exists() and not overwrite:
+            raise InputError(
+                f"{path} already holds a run: continue it with --resume, replace it with "
+                "--overwrite, or choose another folder"
+            )
 
     @staticmethod
     def _clear(path: Path) -> None:

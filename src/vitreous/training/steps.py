@@ -46,9 +46,11 @@ class Stepper:
         block: int,
         threads: int = 2,
         ahead: int = 4,
+        group: int = 1,
     ) -> None:
+        """Trace the method's shapes; `threads`, `ahead`, `group` are those of streaming."""
         self._method, self._data, self._block = method, data, block
-        self._threads, self._ahead = threads, ahead
+        self._threads, self._ahead, self._group = threads, ahead, group
         self._init_key, self._step_key = jax.random.split(key)
         self._total = np.float32(total_steps)
         shapes = eqx.filter_eval_shape(method.init, self._init_key)
@@ -155,7 +157,11 @@ class Epoch:
             )
         else:
             self._images: Iterator[Array] = stepper._data.stream(
-                plan, position, threads=stepper._threads, ahead=stepper._ahead
+                plan,
+                position,
+                group=stepper._group,
+                threads=stepper._threads,
+                ahead=stepper._ahead,
             )
             self._running: deque[Any] = deque()
 

@@ -1,0 +1,120 @@
+"""Resident memory and rate of streaming many images from disk, without a model.
+
+A stack of 512 noise images is referenced as often as needed, so that the table, the plan of the
+epoch, the reads and the preparation are those of a large set while the disk holds 32 MiB. Reads
+come from the page cache: the rate is that of the program, not of a disk.
+
+    python benchmarks/streaming_memory.py [--images 100000] [--box 128] [--batch 64]
+"""
+
+import argparse
+import json
+import platform
+import resource
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.source import ImageSource
+from vitreous.particles.stack import write_stack
+from vitreous.particles.table import ParticleTable
+from vitreous.training.fit import FitOptions, fit
+from vitreous.training.run import Run
+
+DISTINCT = 512
+
+
+class MeanMethod:
+    """Fit the mean of the images: the least a step can do."""
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+
+    def init(self, key):
+        return jnp.zeros(self.pixels, jnp.complex64)
+
+    def step(self, state, batch, key, progress):
+        error = state[None] - batch.pixels
+        return state - 0.1 * error.mean(0), {"loss": jnp.mean(jnp.abs(error) ** 2)}
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process now."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def make_table(stack: Path, count: int, box: int) -> ParticleTable:
+    """Refer to the images of a small stack again and again, in no order."""
+    one = np.ones(count, np.float32)
+    return ParticleTable(
+        stacks=(str(stack),),
+        stack_id=np.zeros(count, np.int32),
+        image_index=np.random.default_rng(1).integers(0, DISTINCT, count),
+        box=np.full(count, box, np.int32),
+        pixel_size=np.full(count, 1.5),
+        rotation=np.broadcast_to(np.eye(3, dtype=np.float32), (count, 3, 3)).copy(),
+        shift=np.zeros((count, 2), np.float32),
+        ctf=CTFParameters(*[one] * 9),
+        optics_group=np.zeros(count, np.int32),
+        row=np.arange(count),
+    )
+
+
+def main() -> None:
+    """Stream one epoch and print figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--box", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    options = FitOptions(
+        epochs=1, batch_size=given.batch, log_every=64, threads=given.threads, quiet=True
+    )
+    jnp.zeros(1).block_until_ready()
+    start = resident_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Path(folder) / "noise.mrcs"
+        noise = np.random.default_rng(0).normal(size=(DISTINCT, given.box, given.box))
+        write_stack(stack, noise.astype(np.float32), 1.5)
+        del noise
+        table = make_table(stack, given.images, given.box)
+        data = PreparedImages.build(table, ImageSource(table), resident=False)
+        run = Run.create(Path(folder) / "run", {"images": given.images})
+        began = time.perf_counter()
+        fit(MeanMethod(len(data.pixels)), data, run, options)
+        seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    queue = (2 * options.read_ahead + 1) * given.batch * given.box**2 * 4
+    gib = 2**30
+    print(
+        json.dumps(
+            {
+                "images": given.images,
+                "box": given.box,
+                "batch": given.batch,
+                "images_per_second": round(given.images / seconds),
+                "peak_resident_gib": round(peak / gib, 3),
+                "of_which_before_start_gib": round(start / gib, 3),
+                "batch_queue_gib": round(queue / gib, 3),
+                "beyond_queue_gib": round((peak - queue) / gib, 3),
+                "device": jax.devices()[0].device_kind,
+                "machine": platform.machine(),
+                "jax": version("jax"),
+                "grain": version("grain"),
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
