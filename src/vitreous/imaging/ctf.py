@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vitreous.geometry.rotations import AnyArray
+
 Contrast = Literal["white", "dark"]
 
 _PLANCK = 6.62607015e-34
@@ -33,7 +35,7 @@ class CTFParameters(NamedTuple):
     scale: Float[Array | np.ndarray, "..."]
 
 
-def electron_wavelength(voltage: Float[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
+def electron_wavelength(voltage: Float[AnyArray, "..."]) -> Float[AnyArray, "..."]:
     """Return the relativistic electron wavelength in Å for an accelerating voltage in kV.
 
     **Source:** `h / √(2 m e V (1 + eV / 2mc²))` with CODATA 2022 constants.

@@ -1,0 +1,127 @@
+"""Atoms of a structure file, and the Gaussians electrons see in them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vitreous.errors import InputError
+from vitreous.imaging.gaussians import GaussianAtoms
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """List atoms: `position` (Å), `atomic_number`, `bfactor` (Å²), `occupancy` (0..1)."""
+
+    position: Float[np.ndarray, "m 3"]
+    atomic_number: Int[np.ndarray, " m"]
+    bfactor: Float[np.ndarray, " m"]
+    occupancy: Float[np.ndarray, " m"]
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def centered(self) -> "Atoms":
+        """Move the centre of mass (of atomic numbers) to the origin, where a box has its centre."""
+        weight = (self.atomic_number * self.occupancy)[:, None].astype(np.float64)
+        centre = np.sum(self.position * weight, axis=0) / np.sum(weight)
+        position = (self.position - centre).astype(np.float32)
+        return Atoms(position, self.atomic_number, self.bfactor, self.occupancy)
+
+    @property
+    def radius(self) -> float:
+        """Distance in Å of the farthest atom from the origin."""
+        return float(np.linalg.norm(self.position, axis=1).max())
+
+
+def read_atoms(
+    path: str | Path, selection: str | None = None, model: int = 1, hydrogens: bool = True
+) -> Atoms:
+    """Read a structure from a PDB or mmCIF file, plain or gzipped.
+
+    **Arguments:** `selection`: which atoms, in Gemmi's language (`"A"` is chain A,
+    `"A/10-20/CA"` the Cα of some residues). `model`: which model of several, from 1. `hydrogens`:
+    keep them.
+
+    **Raises:** `InputError` if the file is none, the model or the selection is empty, an atom's
+    element is unknown or its coordinates are not numbers.
+    """
+    import gemmi
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        structure = gemmi.read_structure(str(path))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: not a PDB or mmCIF structure ({error})") from error
+    if not 1 <= model <= len(structure):
+        raise InputError(f"{path}: has {len(structure)} models, there is no model {model}")
+    chosen = structure[model - 1]
+    if selection is not None:
+        try:
+            wanted = gemmi.Selection(selection)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"selection {selection!r}: {error}") from error
+        chosen = wanted.copy_model_selection(chosen)
+    found = [
+        (entry, residue, chain)
+        for chain in chosen
+        for residue in chain
+        for entry in residue
+        if hydrogens or not entry.is_hydrogen()
+    ]
+    if not found:
+        what = f"the selection {selection!r} matches" if selection is not None else "it holds"
+        raise InputError(f"{path}: {what} no atoms")
+    for atom, residue, chain in found:
+        if not 1 <= atom.element.atomic_number <= 98:
+            raise InputError(
+                f"{path}: atom {atom.name} of {residue.name} {residue.seqid} in chain "
+                f"{chain.name} has the unknown element {atom.element.name!r}; "
+                "write its symbol into the element column"
+            )
+    atoms = Atoms(
+        np.array([a.pos.tolist() for a, _, _ in found], np.float32),
+        np.array([a.element.atomic_number for a, _, _ in found], np.int32),
+        np.array([a.b_iso for a, _, _ in found], np.float32),
+        np.array([a.occ for a, _, _ in found], np.float32),
+    )
+    for name in ("position", "bfactor", "occupancy"):
+        column = getattr(atoms, name)
+        bad = ~np.isfinite(column.reshape(len(atoms), -1)).all(axis=1)
+        if bad.any():
+            atom, residue, chain = found[int(np.argmax(bad))]
+            raise InputError(
+                f"{path}: the {name} of atom {atom.name} of {residue.name} {residue.seqid} in "
+                f"chain {chain.name} is not a number"
+            )
+    if not (atoms.occupancy > 0).any():
+        raise InputError(f"{path}: every atom has occupancy 0")
+    return atoms
+
+
+def scattering_gaussians(
+    atoms: Atoms, use_bfactors: bool = True, extra_bfactor: float = 0.0
+) -> GaussianAtoms:
+    """Describe each atom by the five Gaussians of its electron scattering factor.
+
+    **Arguments:** `use_bfactors`: blur each atom by its own B. `extra_bfactor`: Å², added to all.
+
+    **Returns:** amplitudes in Å, so that maps are potentials `U` in Å⁻² (first Born
+    approximation; `V[volts] = 47.87765 U`).
+
+    **Source:** Peng et al. (1996) Acta Cryst. A52, 257 (International Tables C, 4.3.2.2), from
+    Gemmi; `f(k) = Σ a exp(−b k²/4)`, each term a Gaussian of variance `(b + B) / 8π²`.
+    """
+    import gemmi
+
+    species, which = np.unique(atoms.atomic_number, return_inverse=True)
+    factors = [gemmi.Element(int(z)).c4322 for z in species]
+    a = np.array([f.a for f in factors])[which]
+    b = np.array([f.b for f in factors])[which]
+    blur = np.maximum(atoms.bfactor if use_bfactors else 0.0, 0.0) + extra_bfactor
+    variance = (b + np.reshape(blur, (-1, 1))) / (8 * np.pi**2)
+    amplitude = a * atoms.occupancy[:, None]
+    return GaussianAtoms(atoms.position, amplitude.astype(np.float32), variance.astype(np.float32))
