@@ -23,6 +23,11 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """Stand for `bytes`, which protocols below 3 use to write an empty one."""
+    return b""
+
+
 def _empty_array(kind: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Stand for NumPy's `_reconstruct`: an array that its state will fill."""
     if kind is not np.ndarray:
@@ -36,7 +41,7 @@ def _scalar(dtype: np.dtype, raw: bytes | str) -> np.generic:
 
 
 def _array_from_buffer(
-    buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Any, axes: Any = None
+    buffer: Any, dtype: np.dtype, shape: tuple[int, ...], order: Any, axes: Any = None
 ) -> np.ndarray:
     """Stand for NumPy's `_frombuffer`, which protocol 5 uses."""
     flat = np.frombuffer(buffer, dtype)
@@ -49,7 +54,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _latin1,
+    ("builtins", "bytes"): _no_bytes,
+    ("builtins", "complex"): complex,
 }
+_PYTHON_2_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 for _core in ("core", "_core"):
     _ALLOWED[f"numpy.{_core}.multiarray", "_reconstruct"] = _empty_array
     _ALLOWED[f"numpy.{_core}.multiarray", "scalar"] = _scalar
@@ -58,16 +66,19 @@ for _core in ("core", "_core"):
 _PLAIN = (int, float, complex, str, bytes, type(None))
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Name what a pickle asked for and must not have."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class PlainUnpickler(pickle.Unpickler):
+    """Unpickle with the vocabulary of plain arrays only."""
+
     def find_class(self, module: str, name: str) -> Any:
+        module = _PYTHON_2_NAMES.get(module, module)
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+            raise Refused(f"{module}.{name}") from None
 
 
 def load_pickles(path: str | os.PathLike) -> list[Any]:
@@ -84,8 +95,8 @@ def load_pickles(path: str | os.PathLike) -> list[Any]:
     stream, objects = io.BytesIO(raw), []
     try:
         while stream.tell() < len(raw):
-            objects.append(_plain(_PlainUnpickler(stream, encoding="latin1").load()))
-    except _Refused as refused:
+            objects.append(_plain(PlainUnpickler(stream, encoding="latin1").load()))
+    except Refused as refused:
         raise InputError(
             f"{path}: refused: the pickle asks for {refused}, which can run code; "
             "only NumPy arrays, tuples, lists, dicts and numbers are read"
@@ -118,7 +129,7 @@ def _plain(thing: Any) -> Any:
     """Return the object if it is plain all the way down."""
     if isinstance(thing, np.ndarray | np.generic):
         if thing.dtype.hasobject:
-            raise _Refused("arrays of Python objects")
+            raise Refused("arrays of Python objects")
     elif isinstance(thing, dict):
         for key, value in thing.items():
             _plain(key)
@@ -127,5 +138,5 @@ def _plain(thing: Any) -> Any:
         for item in thing:
             _plain(item)
     elif not isinstance(thing, _PLAIN):
-        raise _Refused(f"{type(thing).__module__}.{type(thing).__qualname__}")
+        raise Refused(f"{type(thing).__module__}.{type(thing).__qualname__}")
     return thing
