@@ -28,8 +28,9 @@ def plain_cryobench_fsc(first, second):
 def test_curve_equals_the_published_recipe(box):
     first, second = np.random.default_rng(box).standard_normal((2, box, box, box))
     second += first
+    # The curve runs in float32.
     ours = cryobench_fsc(first, second)
-    np.testing.assert_allclose(ours, plain_cryobench_fsc(first, second), atol=1e-12)
+    np.testing.assert_allclose(ours, plain_cryobench_fsc(first, second), atol=3e-6)
 
 
 def test_perfect_score_is_the_box_limit_and_ignores_scale():
@@ -50,7 +51,7 @@ def test_a_band_limit_cuts_the_area_at_its_shell():
     mixed = np.fft.ifftn(np.where(low, np.fft.fftn(truth), np.fft.fftn(other))).real
     # Shells 0 … band agree exactly; the others are chance, about 1/sqrt(voxels in the shell).
     curve = cryobench_fsc(mixed, truth)
-    np.testing.assert_allclose(curve[: band + 1], 1, atol=1e-10)
+    np.testing.assert_allclose(curve[: band + 1], 1, atol=1e-5)
     assert np.max(np.abs(curve[band + 1 :])) < 0.15
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import typer
 
 from vitreous import __version__
+from vitreous.cli.lists import spread_lists
 from vitreous.errors import InputError, Interrupted
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -22,7 +23,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "parse-pose-csparc": ("particles", "parse_pose_csparc", "cryoSPARC .cs → poses.pkl."),
     "parse-ctf-star": ("particles", "parse_ctf_star", "RELION .star → ctf.pkl."),
     "parse-ctf-csparc": ("particles", "parse_ctf_csparc", "cryoSPARC .cs → ctf.pkl."),
-    "backproject-voxel": ("reconstruction", "backproject_voxel", "Reconstruct a map, half maps, FSC."),
+    "backproject-voxel": (
+        "reconstruction",
+        "backproject_voxel",
+        "Reconstruct a map, half maps, FSC.",
+    ),
     "fsc": ("reconstruction", "fsc", "Fourier shell correlation of two maps."),
     "gen-mask": ("reconstruction", "gen_mask", "Make a soft mask from a map."),
     "train-vae": ("train", "train_vae", "Fit a landscape of volumes: encoder and decoder."),
@@ -30,17 +35,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train-nn": ("train", "train_nn", "Fit one volume as a neural field."),
     "eval-vol": ("analysis", "eval_vol", "Decode volumes at latent values."),
     "analyze": ("analysis", "analyze", "PCA, UMAP, clusters, volumes, movies and a report."),
-    "pc-traversal": ("analysis", "pc_traversal", "Latent path along principal components."),
-    "graph-traversal": ("analysis", "graph_traversal", "Latent path through nearest neighbours."),
-    "direct-traversal": ("analysis", "direct_traversal", "Straight latent path between anchors."),
+    "pc-traversal": ("traversals", "pc_traversal", "Latent path along principal components."),
+    "graph-traversal": ("traversals", "graph_traversal", "Latent path through nearest neighbours."),
+    "direct-traversal": ("traversals", "direct_traversal", "Straight latent path between anchors."),
 }
 
 # Names the peers use for the same command.
 ALIASES = {"parse-pose-cs": "parse-pose-csparc", "parse-ctf-cs": "parse-ctf-csparc"}
-
-
-def _placeholder(**_: object) -> None:
-    """Stand for a command in the listing; never run."""
 
 
 def _with_hyphens(argument: str) -> str:
@@ -49,6 +50,12 @@ def _with_hyphens(argument: str) -> str:
         return argument
     name, equals, value = argument.partition("=")
     return name.replace("_", "-") + equals + value
+
+
+def find_command(name: str) -> Callable:
+    """Import the function of a command."""
+    module, function, _ = COMMANDS[name]
+    return getattr(importlib.import_module(f"vitreous.cli.{module}"), function)
 
 
 def build_app(requested: str | None) -> typer.Typer:
@@ -76,11 +83,9 @@ def build_app(requested: str | None) -> typer.Typer:
     ) -> None:
         pass
 
-    for name, (module, function, summary) in COMMANDS.items():
-        run: Callable = _placeholder
+    for name, (_, _, summary) in COMMANDS.items():
         if name == requested:
-            run = getattr(importlib.import_module(f"vitreous.cli.{module}"), function)
-            app.command(name)(run)
+            app.command(name)(find_command(name))
         else:
             app.command(name, help=summary)(lambda: None)
     return app
@@ -94,6 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
         words[0] = words[0].replace("_", "-")
         words[0] = requested = ALIASES.get(words[0], words[0])
     words = [_with_hyphens(word) for word in words]
+    if requested in COMMANDS:
+        words = spread_lists(words, find_command(requested))
     try:
         build_app(requested)(words, prog_name="vitreous")
     except InputError as error:

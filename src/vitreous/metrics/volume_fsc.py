@@ -4,24 +4,13 @@
 published tables. `fsc_area` is the house form for curves on rounded shells: 1 is perfect.
 """
 
-import functools
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
-import scipy.fft
 from jaxtyping import Float, Int
 
-from vitreous.geometry.fourier import frequencies, half_plane_weights
-
-
-@functools.lru_cache(maxsize=2)
-def _floor_shells(box: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the shell `i` with `i − 1 <= |k| < i` and the weight of every half-space voxel."""
-    k = frequencies(box, 3, half=True).astype(np.float64)
-    shell = np.floor(np.sqrt(np.sum(k * k, axis=-1))).astype(np.int64) + 1
-    weight = np.broadcast_to(half_plane_weights(box).astype(np.float64), shell.shape)
-    inside = shell < box // 2
-    return np.where(inside, shell, 0).ravel(), np.where(inside, weight, 0.0).ravel()
+from vitreous.reconstruction.fsc import fourier_shell_correlation
 
 
 def cryobench_fsc(
@@ -33,26 +22,16 @@ def cryobench_fsc(
 
     **Arguments:** `mask`: multiplied on both volumes first.
 
-    **Returns:** float64, `n // 2` values at `i / n` cycles/pixel. The first is 1 by definition,
-    the others belong to `i − 1 <= |k| < i` (so the second holds the DC voxel alone). A shell
-    without power counts as 1.
+    **Returns:** `n // 2` values at `i / n` cycles/pixel. The first is 1 by definition, the
+    others belong to `i − 1 <= |k| < i` (so the second holds the DC voxel alone). A shell without
+    power counts as 1.
 
     **Source:** Jeon et al. (2024) CryoBench, per-image FSC.
     """
-    box = volume.shape[0]
-    shell, weight = _floor_shells(box)
     if mask is not None:
         volume, truth = volume * mask, truth * mask
-    first, second = (scipy.fft.rfftn(v).ravel() for v in (volume, truth))
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(shell, weights=values * weight, minlength=box // 2)[1:]
-
-    cross = total((first * second.conj()).real.astype(np.float64))
-    power = total(np.abs(first).astype(np.float64) ** 2)
-    power = power * total(np.abs(second).astype(np.float64) ** 2)
-    curve = np.where(power > 0, cross / np.sqrt(np.where(power > 0, power, 1.0)), 1.0)
-    return np.concatenate([[1.0], curve])
+    curve = fourier_shell_correlation(jnp.asarray(volume), jnp.asarray(truth), "cryobench")
+    return np.asarray(curve)
 
 
 def cryobench_auc(

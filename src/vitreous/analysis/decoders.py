@@ -1,0 +1,82 @@
+"""Something that decodes, from whatever a user points at: a run, a file in it, peers' weights."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vitreous.errors import InputError
+from vitreous.training.run import Run
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decode latents to volumes.
+
+    `decode`: `(m, d)` → `(m, n, n, n)`. `dimensions`: d, 0 for a homogeneous model, None if it
+    cannot be told. `pixel_size`: Å per voxel, None if it is not known.
+    """
+
+    decode: Callable[[np.ndarray], np.ndarray]
+    dimensions: int | None
+    pixel_size: float | None
+
+
+class PeerModel(Protocol):
+    """What `load_peer_checkpoint(weights, config)` of `vitreous.methods.latent` returns."""
+
+    dimensions: int
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Decode latents `(m, d)` to volumes `(m, n, n, n)`."""
+
+
+def open_decoder(
+    weights: Path, config: Path | None = None, epoch: int | None = None, read_peer: Any = None
+) -> Decoder:
+    """Find what decodes behind a path.
+
+    **Arguments:** `weights`: a run folder, anything inside one, or cryoDRGN's `weights.N.pkl`.
+    `config`: cryoDRGN's `config.yaml`, by default the one beside its weights. `epoch`: of a run;
+    the last if None. `read_peer`: reads cryoDRGN's files; the method's own reader by default.
+
+    **Raises:** `InputError` if there is nothing that decodes.
+    """
+    if not weights.exists():
+        raise InputError(f"{weights}: no such file or folder; give a run or a weights file")
+    if weights.is_file() and weights.suffix in (".pkl", ".pt", ".pth"):
+        return _peer_decoder(weights, config, read_peer)
+    folder = next((p for p in (weights, *weights.parents) if (p / "config.yaml").is_file()), None)
+    if folder is None or "method" not in Run.open(folder).config:
+        raise InputError(f"{weights}: no vitreous run there, and no weights.N.pkl of cryoDRGN")
+    return run_decoder(Run.open(folder), epoch)
+
+
+def run_decoder(run: Run, epoch: int | None = None) -> Decoder:
+    """Decode with the checkpoint of an epoch of a run, the last if None."""
+    if epoch is not None and epoch not in run.epochs():
+        has = ", ".join(map(str, run.epochs())) or "none"
+        raise InputError(f"{run.path}: no checkpoint of epoch {epoch} (epochs with one: {has})")
+    dimensions: int | None = run.config.get("zdim")
+    if dimensions is None:
+        try:
+            dimensions = run.latents(epoch).mean.shape[1]
+        except InputError:
+            dimensions = None
+    return Decoder(lambda z: run.decode(z, epoch=epoch), dimensions, run.pixel_size)
+
+
+def _peer_decoder(weights: Path, config: Path | None, read_peer: Any) -> Decoder:
+    config = weights.parent / "config.yaml" if config is None else config
+    if not config.is_file():
+        raise InputError(f"{config}: no such file; give the config.yaml of {weights} with --config")
+    if read_peer is None:
+        module = importlib.import_module("vitreous.methods.latent")
+        read_peer = getattr(module, "load_peer_checkpoint", None)
+    if read_peer is None:
+        raise InputError(f"{weights}: this version does not read cryoDRGN's weights; give a run")
+    model: PeerModel = read_peer(weights, config)
+    return Decoder(model.decode, model.dimensions, None)
