@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float
 
 from vitreous.geometry.fourier import frequencies, volume_from_half_space
 from vitreous.imaging.fourier_grid import FourierGrid
@@ -50,7 +50,7 @@ class Decoder(eqx.Module):
         shells = jnp.arange(self.amplitude.shape[0], dtype=radius.dtype)
         amplitude = jnp.interp(radius, shells, jax.lax.stop_gradient(self.amplitude))
         if self.domain == "fourier":
-            mirrored = frequency[..., 2] > 0
+            mirrored = _upper_half(frequency)
             folded = jnp.where(mirrored[..., None], -frequency, frequency)
             out = self._network(folded, latent)
             imaginary = jnp.where(mirrored, -out[..., 1], out[..., 1])
@@ -76,6 +76,12 @@ class Decoder(eqx.Module):
         if self.consensus is not None:
             image = image + slice_grid(self.consensus, rotation, frequency)
         return image
+
+
+def _upper_half(frequency: Float[Array, "... 3"]) -> Bool[Array, "..."]:
+    """Tell which of a frequency and its mate is the one to fold away: exactly one of them."""
+    x, y, z = (frequency[..., i] for i in range(3))
+    return (z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0))))
 
 
 def half_space_points(box: int, max_shell: int) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,10 @@ class EncoderInput(NamedTuple):
     rotation: Float[Array, "b 3 3"]
 
 
+def _phase_flipped(seen: EncoderInput) -> Complex[Array, "b q"]:
+    return seen.pixels * jnp.sign(seen.ctf).astype(seen.pixels.dtype)
+
+
 class LiftEncoder(eqx.Module):
     """Encode what is left of an image beyond the consensus, in the frame of the molecule."""
 
@@ -40,8 +44,9 @@ class LiftEncoder(eqx.Module):
         """Lift the matched-filtered residual."""
         residual = seen.pixels
         if seen.consensus is not None:
-            residual = residual - seen.ctf * seen.consensus
-        return self.lifting(residual * seen.ctf * seen.inverse_noise[None], seen.rotation)
+            residual = residual - seen.ctf.astype(residual.dtype) * seen.consensus
+        matched = residual * (seen.ctf * seen.inverse_noise[None]).astype(residual.dtype)
+        return self.lifting(matched, seen.rotation)
 
     def __call__(self, seen: EncoderInput) -> Float[Array, "b outputs"]:
         """Return the network's outputs; the viewing direction is an input too."""
@@ -57,7 +62,7 @@ class PixelEncoder(eqx.Module):
 
     def __call__(self, seen: EncoderInput) -> Float[Array, "b outputs"]:
         """Return the network's outputs."""
-        flipped = seen.pixels * jnp.sign(seen.ctf)
+        flipped = _phase_flipped(seen)
         return self.network(jnp.concatenate([flipped.real, flipped.imag], axis=1))
 
 
@@ -97,7 +102,7 @@ class ConvEncoder(eqx.Module):
         size = self.side
         k = FourierPixels(self.box, self.band).frequency.astype(int)
         half = jnp.zeros((seen.pixels.shape[0], size, size // 2 + 1), seen.pixels.dtype)
-        half = half.at[:, k[:, 1] % size, k[:, 0]].set(seen.pixels * jnp.sign(seen.ctf))
+        half = half.at[:, k[:, 1] % size, k[:, 0]].set(_phase_flipped(seen))
         images = image_from_half_plane(half, size) * size
 
         def features(image: Float[Array, "n n"]) -> Float[Array, " f"]:

@@ -141,7 +141,7 @@ def residual_spectrum(
     def power(grid: FourierGrid, batch: Batch) -> Float[Array, " shells"]:
         centred = centred_pixels(batch, pixels, batch.shift)
         model = slice_grid(grid, known_rotation(batch), jnp.asarray(pixels.frequency))
-        left = centred - transfer_of(batch, pixels) * model
+        left = centred - transfer_of(batch, pixels).astype(model.dtype) * model
         square = (left.real**2 + left.imag**2) * batch.weight[:, None]
         return shell_sum(
             jnp.sum(square, axis=0) * jnp.asarray(pixels.weight), jnp.asarray(pixels.shell), count

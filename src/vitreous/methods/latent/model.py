@@ -218,7 +218,9 @@ class LatentMethod:
         rate = warmup_decay(
             progress, config.learning_rate, warmup=config.warmup, decay=config.decay, final=0.01
         )
-        updates, optimizer = self.adam.update(gradient[0], state.optimizer, moving)
+        # Optax counts steps in integers and raises floats to them.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimizer = self.adam.update(gradient[0], state.optimizer, moving)
         updates = jax.tree.map(lambda u: -rate * u, updates)
         model = eqx.combine(eqx.apply_updates(moving, updates), fixed)
         scalars["learning_rate"] = rate
@@ -259,9 +261,9 @@ class LatentMethod:
             # The KL divergence of a point estimate, up to its constant: a unit Gaussian prior.
             divergence = 0.5 * jnp.sum(latents**2, axis=-1)
         chosen, sampling = self.sampler(k_pixels)
-        predicted = ctf[:, chosen] * model.decoder.slices(
-            pose.rotation, jnp.asarray(self.pixels.frequency)[chosen], z
-        )
+        frequency = jnp.asarray(self.pixels.frequency)[chosen]
+        sliced = model.decoder.slices(pose.rotation, frequency, z)
+        predicted = ctf[:, chosen].astype(sliced.dtype) * sliced
         weight = jnp.asarray(self.pixels.weight * self.inverse_noise)[chosen] * sampling
         error = squared_error(centred[:, chosen], predicted, weight, self.total)
         return bound(error, divergence, batch.weight, self.total, beta, self.config.beta_control)
