@@ -7,6 +7,7 @@ file costs milliseconds; a command imports JAX only when it runs.
 import importlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -44,6 +45,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 ALIASES = {"parse-pose-cs": "parse-pose-csparc", "parse-ctf-cs": "parse-ctf-csparc"}
 
 
+# What every complaint about a command line is; Typer gives this class no public name.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+
 def _with_hyphens(argument: str) -> str:
     """Accept underscores in the name of a long option: `--enc_dim=8` → `--enc-dim=8`."""
     if not argument.startswith("--"):
@@ -70,10 +75,11 @@ def build_app(requested: str | None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
-    def show_version(value: bool) -> None:
+    def show_version(value: bool) -> bool:
         if value:
             typer.echo(f"vitreous {__version__}")
             raise typer.Exit
+        return value
 
     @app.callback()
     def _root(
@@ -102,16 +108,24 @@ def main(arguments: list[str] | None = None) -> None:
     if requested in COMMANDS:
         words = spread_lists(words, find_command(requested))
     try:
-        build_app(requested)(words, prog_name="vitreous")
+        app = build_app(requested)
+        code = app(words or ["--help"], prog_name="vitreous", standalone_mode=False)
     except InputError as error:
         typer.echo(f"vitreous: {error}", err=True)
+        sys.exit(2)
+    except _UsageError as error:
+        subject = f"vitreous {requested}" if requested in COMMANDS else "vitreous"
+        message = " ".join(error.format_message().split())
+        typer.echo(f"vitreous: {message.rstrip('.')}; see {subject} --help", err=True)
         sys.exit(2)
     except Interrupted as notice:
         typer.echo(f"vitreous: {notice}", err=True)
         sys.exit(0)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("vitreous: stopped by Ctrl-C", err=True)
         sys.exit(130)
+    if isinstance(code, int):
+        sys.exit(code)
 
 
 if __name__ == "__main__":
