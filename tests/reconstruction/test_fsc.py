@@ -125,5 +125,5 @@ def test_masked_curves_have_the_columns_users_know_and_survive_the_text_file(tmp
 def test_a_file_that_is_no_fsc_table_is_named(tmp_path, text):
     path = tmp_path / "curve.txt"
     path.write_text(text)
-    with pytest.raises(InputError, match="curve.txt"):
+    with pytest.raises(InputError, match=r"curve\.txt"):
         read_curves(path)

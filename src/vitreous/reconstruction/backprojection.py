@@ -15,8 +15,9 @@ from vitreous.geometry.shift import phase_shift
 from vitreous.imaging.ctf import Contrast, CTFParameters, evaluate_ctf
 from vitreous.imaging.fourier_grid import GridShape
 from vitreous.imaging.slicing import rotated_frequencies
+from vitreous.reconstruction.density import density_of_pixels, density_of_voxels, radial_density
 from vitreous.reconstruction.dose import dose_filter
-from vitreous.reconstruction.insertion import insert_slices
+from vitreous.reconstruction.insertion import SliceSums, insert_slices, read_sums
 
 CTFMethod = Literal["multiply", "flip"]
 
@@ -76,39 +77,67 @@ def full_geometry(
 
 
 def transfer(
-    slices: Slices, frequency: Float[Array, "b p 2"], geometry: Geometry
+    frequency: Float[Array, "b p 2"],
+    ctf: CTFParameters | None,
+    dose: Float[Array, " b"] | None,
+    geometry: Geometry,
 ) -> Float[Array, "b p"]:
-    """Evaluate what the microscope multiplied each pixel with: CTF, dose, sign of the data."""
-    if slices.ctf is None:
-        c = jnp.full(slices.pixels.shape, 1.0 if geometry.contrast == "white" else -1.0)
+    """Evaluate what the microscope multiplied each pixel with: CTF, dose, sign of the data.
+
+    **Arguments:** `frequency`: `(kx, ky)` in cycles/Å.
+    """
+    if ctf is None:
+        c = jnp.full(frequency.shape[:-1], 1.0 if geometry.contrast == "white" else -1.0)
     else:
-        c = evaluate_ctf(frequency, slices.ctf, geometry.contrast)
+        c = evaluate_ctf(frequency, ctf, geometry.contrast)
     if geometry.ctf_method == "flip":
         c = jnp.sign(c)
-    if slices.dose is not None:
-        voltage = 300.0 if slices.ctf is None else slices.ctf.voltage
-        voltage = jnp.broadcast_to(jnp.asarray(voltage, slices.dose.dtype), slices.dose.shape)
-        c = c * dose_filter(frequency, slices.dose, voltage)
+    if dose is not None:
+        voltage = jnp.asarray(300.0 if ctf is None else ctf.voltage, dose.dtype)
+        c = c * dose_filter(frequency, dose, jnp.broadcast_to(voltage, dose.shape))
     return c
 
 
+def expected_density(
+    pixel_size: Float[Array, " s"],
+    ctf: CTFParameters | None,
+    dose: Float[Array, " s"] | None,
+    geometry: Geometry,
+    count: int | None = None,
+) -> Float[Array, " radii"]:
+    """Estimate the radial density of weight from a sample of the images.
+
+    **Arguments:** as in `Slices`, for some `s` images; `count`: number of leading pixels in use.
+    """
+    pixels = geometry.pixels
+    k = jnp.asarray(pixels.frequency[:count])
+    frequency = k[None] / (geometry.box * pixel_size[:, None, None])
+    return radial_density(transfer(frequency, ctf, dose, geometry), pixels)
+
+
 def insert_images(
-    table: Float[Array, "rows channels"], slices: Slices, geometry: Geometry
+    table: Float[Array, "rows channels"],
+    slices: Slices,
+    density: Float[Array, " radii"],
+    geometry: Geometry,
 ) -> Float[Array, "rows channels"]:
     """Add images to a table made by `empty_table(geometry.grid, groups)`.
 
     The pixels may be a leading part of `geometry.pixels`: shells come in order, so a band is a
     slice. Images whose pixel size differs from the map's land at their true frequencies.
+
+    **Arguments:** `density`: `expected_density` of the whole set, which `image_sums` puts back.
     """
     listed = geometry.pixels
     count = slices.pixels.shape[-1]
     k = jnp.asarray(listed.frequency[:count])
     sampling = slices.pixel_size[:, None, None]
     frequency = k[None] / (geometry.box * sampling)
-    c = transfer(slices, frequency, geometry)
+    c = transfer(frequency, slices.ctf, slices.dose, geometry)
     centred = slices.pixels * phase_shift(frequency, -slices.shift)
     # A pixel and its mate count once between them; column kx = 0 lists both.
-    share = jnp.asarray(listed.weight[:count] / np.float32(2))[None] * slices.weight[:, None]
+    mates = jnp.asarray(listed.weight[:count] / np.float32(2))
+    share = (mates / density_of_pixels(density, listed, count))[None] * slices.weight[:, None]
     coordinates = rotated_frequencies(slices.rotation, k) * (geometry.voxel_size / sampling)
     return insert_slices(
         table,
@@ -118,3 +147,12 @@ def insert_images(
         slices.group,
         geometry.grid,
     )
+
+
+def image_sums(
+    table: Float[Array, "rows channels"], density: Float[Array, " radii"], geometry: Geometry
+) -> SliceSums:
+    """Read a table of `insert_images`; weights come in units of samples a voxel."""
+    sums = read_sums(table, geometry.grid)
+    counts = density_of_voxels(density, geometry.box)[None, None]
+    return SliceSums(sums.numerator * counts.astype(sums.numerator.dtype), sums.weight * counts)

@@ -9,14 +9,30 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from vitreous.reconstruction.backprojection import Geometry, Slices, insert_images
+from vitreous.reconstruction.backprojection import (
+    Geometry,
+    Slices,
+    expected_density,
+    image_sums,
+    insert_images,
+)
+from vitreous.reconstruction.density import SAMPLE
 from vitreous.reconstruction.finish import Consensus, finish_halves
-from vitreous.reconstruction.insertion import empty_table, read_sums
+from vitreous.reconstruction.insertion import empty_table
+
+_add = partial(jax.jit, static_argnames="geometry", donate_argnums=0)(insert_images)
 
 
-@partial(jax.jit, static_argnames="geometry", donate_argnums=0)
-def _add(table, slices: Slices, geometry: Geometry):
-    return insert_images(table, slices, geometry)
+@partial(jax.jit, static_argnames="geometry")
+def _density(slices: Slices, geometry: Geometry):
+    some = jax.tree.map(lambda leaf: leaf[:SAMPLE], slices)
+    count = slices.pixels.shape[-1]
+    return expected_density(some.pixel_size, some.ctf, some.dose, geometry, count)
+
+
+@partial(jax.jit, static_argnames="geometry")
+def _finish(table, density, geometry: Geometry) -> Consensus:
+    return finish_halves(image_sums(table, density, geometry), geometry.max_shell)
 
 
 def consensus_from_batches(batches: Iterable[Slices], geometry: Geometry) -> Consensus:
@@ -28,9 +44,14 @@ def consensus_from_batches(batches: Iterable[Slices], geometry: Geometry) -> Con
     pixels: a central slice of the map's un-normalised transform is a noise-free, CTF-free image.
     """
     table = empty_table(geometry.grid, groups=2)
+    density = None
     for slices in batches:
-        table = _add(table, slices, geometry)
-    return finish_halves(read_sums(table, geometry.grid), geometry.max_shell)
+        if density is None:
+            density = _density(slices, geometry)
+        table = _add(table, slices, density, geometry)
+    if density is None:
+        raise ValueError("no batches to reconstruct from")
+    return _finish(table, density, geometry)
 
 
 def consensus_volume(slices: Slices, geometry: Geometry, batch: int = 256) -> Consensus:
@@ -50,13 +71,13 @@ def consensus_volume(slices: Slices, geometry: Geometry, batch: int = 256) -> Co
     folded = jax.tree.map(fold, slices)
     counted = (jnp.arange(count + padding) < count).reshape(-1, batch)
     folded = folded._replace(weight=folded.weight * counted.astype(folded.weight.dtype))
-    return _consensus(folded, geometry)
+    return _consensus(folded, _density(slices, geometry), geometry)
 
 
 @partial(jax.jit, static_argnames="geometry")
-def _consensus(folded: Slices, geometry: Geometry) -> Consensus:
+def _consensus(folded: Slices, density, geometry: Geometry) -> Consensus:
     def add(table, slices: Slices):
-        return insert_images(table, slices, geometry), None
+        return insert_images(table, slices, density, geometry), None
 
     table, _ = jax.lax.scan(add, empty_table(geometry.grid, groups=2), folded)
-    return finish_halves(read_sums(table, geometry.grid), geometry.max_shell)
+    return _finish(table, density, geometry)

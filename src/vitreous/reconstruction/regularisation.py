@@ -56,7 +56,7 @@ def mean_count_penalty(
 
 
 def wiener_penalty(
-    weight: Float[Array, "n n h"], fsc: Float[Array, " shells"], shells: int
+    weight: Float[Array, "n n h"], fsc: Float[Array, " curve"], shells: int
 ) -> Float[Array, " shells"]:
     """Return the ratio of noise to signal power that half maps imply, for the map of all images.
 

@@ -17,8 +17,15 @@ from jaxtyping import Array, Float, Int
 from vitreous.geometry.fourier import half_plane
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.prepare import ImageReader
-from vitreous.reconstruction.backprojection import Geometry, Slices, insert_images
-from vitreous.reconstruction.insertion import SliceSums, empty_table, read_sums
+from vitreous.reconstruction.backprojection import (
+    Geometry,
+    Slices,
+    expected_density,
+    image_sums,
+    insert_images,
+)
+from vitreous.reconstruction.density import SAMPLE
+from vitreous.reconstruction.insertion import SliceSums, empty_table
 
 # Fourier pixels worked on at a time: enough to keep a device busy, few enough to fit its caches.
 _PIXELS_PER_CHUNK = {"cpu": 400_000}
@@ -48,19 +55,23 @@ def _add_images(
     tables: Float[Array, "d rows channels"],
     images: Float[Array, "b n n"],
     columns: ImageColumns,
+    density: Float[Array, " radii"],
     geometry: Geometry,
     mesh: Mesh,
 ) -> tuple[Float[Array, "d rows channels"], Float[Array, " d"]]:
-    def local(tables, images, columns):
+    def local(tables, images, columns, density):
         pixels = geometry.pixels.gather(half_plane(images))
         slices = Slices(pixels, *columns)
-        table = insert_images(tables[0], slices, geometry)
+        table = insert_images(tables[0], slices, density, geometry)
         return table[None], table[:1, 0]
 
-    spread = PartitionSpec(mesh.axis_names[0])
+    spread, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
     return jax.shard_map(
-        local, mesh=mesh, in_specs=(spread, spread, spread), out_specs=(spread, spread)
-    )(tables, images, columns)
+        local,
+        mesh=mesh,
+        in_specs=(spread, spread, spread, whole),
+        out_specs=(spread, spread),
+    )(tables, images, columns, density)
 
 
 def sum_images(
@@ -90,7 +101,10 @@ def sum_images(
 
     shape = jax.eval_shape(lambda: empty_table(geometry.grid, groups)).shape
     tables = jnp.zeros((mesh.size, *shape), jnp.float32, device=spread)
-    columns = jax.tree.map(lambda leaf: np.asarray(leaf), columns)
+    columns = jax.tree.map(lambda leaf: _device_type(np.asarray(leaf)), columns)
+    sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
+    some = jax.tree.map(lambda leaf: jnp.asarray(leaf[sample]), columns)
+    density = _density(some, geometry)
     done = None
     for start in range(0, count, chunk):
         index = np.arange(start, min(start + chunk, count))
@@ -99,24 +113,30 @@ def sum_images(
         padded = np.pad(index, (0, chunk - len(index)), mode="edge")
         images = np.pad(images, ((0, chunk - len(index)), (0, 0), (0, 0)))
         part = jax.tree.map(lambda leaf, take=padded: leaf[take], columns)
-        part = part._replace(weight=part.weight * (np.arange(chunk) < len(index)))
-        part = jax.tree.map(_device_type, part)
+        part = part._replace(weight=part.weight * (np.arange(chunk) < len(index)).astype(np.float32))
         images, part = jax.device_put((images, part), spread)
         if done is not None:
             # Never more than one chunk ahead of the devices: memory stays bounded.
             done.block_until_ready()
             if progress is not None:
                 progress(start)
-        tables, done = _add_images(tables, images, part, geometry, mesh)
+        tables, done = _add_images(tables, images, part, density, geometry, mesh)
     if progress is not None and done is not None:
         done.block_until_ready()
         progress(count)
-    return _collect(tables, geometry)
+    return _collect(tables, density, geometry)
 
 
 @partial(jax.jit, static_argnames="geometry")
-def _collect(tables: Float[Array, "d rows channels"], geometry: Geometry) -> SliceSums:
-    return read_sums(tables.sum(axis=0), geometry.grid)
+def _density(some: ImageColumns, geometry: Geometry) -> Float[Array, " radii"]:
+    return expected_density(some.pixel_size, some.ctf, some.dose, geometry)
+
+
+@partial(jax.jit, static_argnames="geometry")
+def _collect(
+    tables: Float[Array, "d rows channels"], density: Float[Array, " radii"], geometry: Geometry
+) -> SliceSums:
+    return image_sums(tables.sum(axis=0), density, geometry)
 
 
 def _device_type(leaf: np.ndarray) -> np.ndarray:
