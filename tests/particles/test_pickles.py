@@ -93,7 +93,9 @@ def test_arrays_of_objects_are_refused(tmp_path):
         load_pickle(path)
 
 
-@pytest.mark.parametrize("raw", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"\x80\x04K"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"\x80\x04K"]
+)
 def test_files_that_are_no_pickles(tmp_path, raw):
     path = tmp_path / "x.pkl"
     path.write_bytes(raw)

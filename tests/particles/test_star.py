@@ -62,7 +62,7 @@ def test_writing_is_idempotent_and_starfile_reads_it(star, tmp_path):
     once = (tmp_path / "y.star").read_bytes()
     read_star(tmp_path / "y.star").write(tmp_path / "z.star")
     assert (tmp_path / "z.star").read_bytes() == once
-    assert b"  nan   0.1 \"c d\"\n" in once
+    assert b'  nan   0.1 "c d"\n' in once
     table = starfile.read(tmp_path / "y.star")["particles"]
     assert table["rlnName"].tolist() == ["a@b", "c d", "x,y"]
     assert table["rlnB"].tolist() == [-2000, 0.1, 4.5]
@@ -77,7 +77,7 @@ def test_windows_line_ends_and_missing_last_newline(tmp_path):
 def test_replaced_columns_leave_the_text_of_others(star):
     block = star.main.replace_columns({"rlnB": ["7", "8", "9"], "rlnNew": ["u", "", "w w"]})
     assert block.columns == ("rlnA", "rlnB", "rlnName", "rlnNew")
-    assert block.lines() == [b'1.0 7 a@b u', b'nan 8 "c d" ""', b'3 9 x,y "w w"']
+    assert block.lines() == [b"1.0 7 a@b u", b'nan 8 "c d" ""', b'3 9 x,y "w w"']
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,10 @@ def test_bad_number_in_the_last_column_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("hello\n", "no line starts with data_"), ("data_a\n\ndata_a\n", "two blocks are named data_a")],
+    [
+        ("hello\n", "no line starts with data_"),
+        ("data_a\n\ndata_a\n", "two blocks are named data_a"),
+    ],
 )
 def test_files_that_are_no_star_files(tmp_path, text, message):
     path = tmp_path / "bad.star"
@@ -121,7 +124,9 @@ def test_single_quotes(tmp_path):
 
 
 cells = st.text(
-    st.characters(codec="utf-8", exclude_characters="\"'\r\n", exclude_categories=["Cc", "Zl", "Zp"]),
+    st.characters(
+        codec="utf-8", exclude_characters="\"'\r\n", exclude_categories=["Cc", "Zl", "Zp"]
+    ),
     max_size=6,
 ).filter(lambda cell: not cell or not cell.startswith(("#", "_", "data_", "loop_")))
 

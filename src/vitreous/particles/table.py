@@ -53,6 +53,14 @@ class ParticleTable:
     path: Path | None = None
     changed: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        for name in _PER_PARTICLE:
+            column = getattr(self, name)
+            fields = column if isinstance(column, CTFParameters) else (column,)
+            for field in fields:
+                if field is not None and len(field) != len(self.row):
+                    raise ValueError(f"{name} has {len(field)} rows, row has {len(self.row)}")
+
     def __len__(self) -> int:
         return len(self.row)
 
