@@ -10,7 +10,7 @@ from vitreous.particles import ParticleTable
 def random_table(count=6, box=8, pixel_size=1.5, stack="images.mrcs", seed=0):
     """Make a table whose every column differs from row to row."""
     generator = np.random.default_rng(seed)
-    angles = generator.uniform(-90, 90, (count, 3)) + [0, 91, 0]
+    angles = generator.uniform((-90, 1, -90), (90, 179, 90), (count, 3))
 
     def column(low, high):
         return generator.uniform(low, high, count).astype(np.float32)

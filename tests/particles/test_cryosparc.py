@@ -150,7 +150,7 @@ def test_written_as_star_and_read_back(whole, tmp_path):
     table = read_particles(whole)
     table.to_star(tmp_path / "out.star")
     assert_same_particles(table, read_particles(tmp_path / "out.star"))
-    with pytest.raises(InputError, match="not a .cs file"):
+    with pytest.raises(InputError, match=r"not a \.cs file"):
         read_particles(tmp_path / "out.star").to_cs(tmp_path / "out.cs")
 
 

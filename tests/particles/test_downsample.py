@@ -61,7 +61,7 @@ def test_modern_table_is_brought_up_to_date(particle_set, tmp_path):
 
 def test_relion30_origins_follow_the_new_pixels(tmp_path):
     write_stack(tmp_path / "s.mrcs", np.ones((2, 8, 8)), 1.5)
-    columns = "ImageName OriginX OriginY DetectorPixelSize Magnification".split()
+    columns = ["ImageName", "OriginX", "OriginY", "DetectorPixelSize", "Magnification"]
     (tmp_path / "old.star").write_text(
         "data_\nloop_\n" + "".join(f"_rln{c}\n" for c in columns) + "1@s.mrcs 2 -1 7.5 50000\n"
         "2@s.mrcs 0 0.5 7.5 50000\n"

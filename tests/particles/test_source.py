@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import mrcfile
 import numpy as np
 import pytest
-from particle_tables import random_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from particle_tables import random_table
 
 from vitreous.errors import InputError
 from vitreous.particles import ImageSource, check_finite, read_particles, source, write_stack
@@ -73,10 +73,10 @@ def test_stacks_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match=r"s\.mrcs: no such file"):
         ImageSource(table)
     write_stack(path, np.ones((5, 8, 8)), 1.0)
-    with pytest.raises(InputError, match="has 5 images, but row 6 of .* asks for image 6"):
+    with pytest.raises(InputError, match=r"has 5 images, but row 6 of .* asks for image 6"):
         ImageSource(table)
     write_stack(path, np.ones((6, 9, 9)), 1.0)
-    with pytest.raises(InputError, match="images are 9×9, but .* says 8×8"):
+    with pytest.raises(InputError, match=r"images are 9×9, but .* says 8×8"):
         ImageSource(table)
     with mrcfile.new(path, overwrite=True) as mrc:
         mrc.set_data(np.ones((6, 8, 9), np.float32))

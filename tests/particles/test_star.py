@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vitreous.errors import InputError
 from vitreous.particles.star import make_block, read_star
 
+# A ~ stands for a space at the end of a line.
 TEXT = """# a comment of the file
 
 data_general
@@ -28,16 +29,16 @@ _rlnOpticsGroupName #2
 
 data_particles
 
-loop_ 
-_rlnA #1 
-_rlnB #2 
-_rlnName #3 
-  1.0  -2e3 a@b 
+loop_~
+_rlnA #1~
+_rlnB #2~
+_rlnName #3~
+  1.0  -2e3 a@b~
 
 # a comment between rows
   nan   0.1 "c d"
  3  4.50 x,y
-"""
+""".replace("~", " ")
 
 
 @pytest.fixture

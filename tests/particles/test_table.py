@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import starfile
-from particle_tables import assert_same_particles, random_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from particle_tables import assert_same_particles, random_table
 
 from vitreous.errors import InputError
 from vitreous.imaging.ctf import CTFParameters
