@@ -1,0 +1,167 @@
+"""What is put under the simulated microscope: states of maps, or a molecule that moves."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Int
+
+from vitreous.geometry.fourier import half_plane
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.imaging.fourier_grid import GridShape, Kernel, volume_to_grid
+from vitreous.imaging.gaussians import gaussian_map, project_gaussians
+from vitreous.imaging.slicing import (
+    Window,
+    cubic_window,
+    read_window,
+    rotated_frequencies,
+    trilinear_corners,
+)
+from vitreous.simulation.phantom import Hinge
+
+
+class Specimen(Protocol):
+    """Give noiseless projections of any state, and the truth about the states.
+
+    Projections are sums over z of the map sampled at `box` and `pixel_size`, so that maps
+    reconstructed from them have the values of the truth.
+    """
+
+    @property
+    def box(self) -> int: ...
+
+    @property
+    def pixel_size(self) -> float: ...
+
+    def draw(
+        self, rng: np.random.Generator, count: int
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"] | None]:
+        """Choose the state of each image, and its coordinate if the states lie on a path."""
+        ...
+
+    def project(
+        self,
+        rotation: Float[Array, "b 3 3"],
+        state: Int[Array, " b"],
+        coordinate: Float[Array, " b"],
+        pixels: FourierPixels,
+    ) -> Complex[Array, "b p"]:
+        """Return the Fourier pixels of the projections."""
+        ...
+
+    def volumes(self) -> Float[np.ndarray, "s n n n"]:
+        """Return one true map a state, float32."""
+        ...
+
+
+def _even_states(rng: np.random.Generator, count: int, states: int) -> Int[np.ndarray, " n"]:
+    """Give every state the same number of images, to within one, in random order."""
+    return rng.permutation(np.arange(count) % states)
+
+
+class MapStates(eqx.Module):
+    """Hold maps, one a state, as Fourier grids that share one table."""
+
+    table: Float[Array, "v 2"]
+    maps: Float[np.ndarray, "s n n n"]
+    shape: GridShape = eqx.field(static=True)
+    kernel: Kernel = eqx.field(static=True)
+    box: int = eqx.field(static=True)
+    pixel_size: float = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls,
+        maps: Float[np.ndarray, "s n n n"],
+        pixel_size: float,
+        kernel: Kernel = "cubic",
+        padding: float = 1.0,
+    ) -> "MapStates":
+        """Prepare maps `(s, n, n, n)`; see `volume_to_grid` for kernel and padding."""
+        prepare = jax.jit(lambda v: volume_to_grid(v, padding, kernel))
+        grids = [prepare(jnp.asarray(volume, jnp.float32)) for volume in maps]
+        table = jnp.concatenate([grid.values for grid in grids])
+        maps = np.asarray(maps, np.float32)
+        return cls(table, maps, grids[0].shape, kernel, maps.shape[-1], float(pixel_size))
+
+    def draw(
+        self, rng: np.random.Generator, count: int
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"] | None]:
+        """Choose states evenly; they lie on no path."""
+        return _even_states(rng, count, len(self.maps)), None
+
+    def project(
+        self,
+        rotation: Float[Array, "b 3 3"],
+        state: Int[Array, " b"],
+        coordinate: Float[Array, " b"],
+        pixels: FourierPixels,
+    ) -> Complex[Array, "b p"]:
+        """Slice the grid of each image's state."""
+        frequency = jnp.asarray(pixels.frequency) * (self.shape.box / self.box)
+        find = trilinear_corners if self.kernel == "linear" else cubic_window
+        window = find(rotated_frequencies(rotation, frequency), self.shape)
+        first = (state * self.shape.voxels)[:, None]
+        entries = tuple(entry + first for entry in window.entries)
+        return read_window(self.table, Window(entries, window.weights, window.conjugate))
+
+    def volumes(self) -> Float[np.ndarray, "s n n n"]:
+        """Return the maps."""
+        return self.maps
+
+
+class HingeMotion(eqx.Module):
+    """Let a molecule hinge freely between two angles; its states are equal parts of the way."""
+
+    hinge: Hinge
+    box: int = eqx.field(static=True)
+    pixel_size: float = eqx.field(static=True)
+    low: float = eqx.field(static=True, default=0.0)
+    high: float = eqx.field(static=True, default=60.0)
+    states: int = eqx.field(static=True, default=12)
+
+    @property
+    def angles(self) -> Float[np.ndarray, " s"]:
+        """Hinge angle in degrees at the middle of each state."""
+        return self.low + (np.arange(self.states) + 0.5) * (self.high - self.low) / self.states
+
+    def draw(
+        self, rng: np.random.Generator, count: int
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"] | None]:
+        """Choose angles evenly over the whole range, each its own."""
+        state = _even_states(rng, count, self.states)
+        within = rng.uniform(-0.5, 0.5, count) * (self.high - self.low) / self.states
+        return state, self.angles[state] + within
+
+    def project(
+        self,
+        rotation: Float[Array, "b 3 3"],
+        state: Int[Array, " b"],
+        coordinate: Float[Array, " b"],
+        pixels: FourierPixels,
+    ) -> Complex[Array, "b p"]:
+        """Project the atoms of each image's own angle."""
+
+        def one(image: tuple[Array, Array]) -> Array:
+            turn, angle = image
+            atoms = self.hinge.at(angle[None])
+            return project_gaussians(atoms, turn[None], self.box, self.pixel_size)[0]
+
+        images = jax.lax.map(one, (rotation, coordinate)) / self.pixel_size
+        return pixels.gather(half_plane(images))
+
+    def volumes(self) -> Float[np.ndarray, "s n n n"]:
+        """Return the map at the middle of each state."""
+        angles: Sequence[float] = self.angles.tolist()
+
+        @jax.jit
+        def at(angle: Float[Array, ""]) -> Float[Array, "n n n"]:
+            atoms = self.hinge.at(angle[None])
+            return gaussian_map(
+                atoms._replace(position=atoms.position[0]), self.box, self.pixel_size
+            )
+
+        return np.stack([np.asarray(at(jnp.float32(angle))) for angle in angles])
