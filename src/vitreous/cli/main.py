@@ -45,11 +45,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 ALIASES = {"parse-pose-cs": "parse-pose-csparc", "parse-ctf-cs": "parse-ctf-csparc"}
 
 
+# Exit status after Ctrl-C: 128 + SIGINT, as shells count.
+_STOPPED = 130
 # What every complaint about a command line is; Typer gives this class no public name.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
 
-def _with_hyphens(argument: str) -> str:
+def with_hyphens(argument: str) -> str:
     """Accept underscores in the name of a long option: `--enc_dim=8` → `--enc-dim=8`."""
     if not argument.startswith("--"):
         return argument
@@ -104,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     if words and not words[0].startswith("-"):
         words[0] = words[0].replace("_", "-")
         words[0] = requested = ALIASES.get(words[0], words[0])
-    words = [_with_hyphens(word) for word in words]
+    words = [with_hyphens(word) for word in words]
     if requested in COMMANDS:
         words = spread_lists(words, find_command(requested))
     try:
@@ -122,8 +124,9 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo(f"vitreous: {notice}", err=True)
         sys.exit(0)
     except (KeyboardInterrupt, typer.Abort):
+        code = _STOPPED
+    if code == _STOPPED:
         typer.echo("vitreous: stopped by Ctrl-C", err=True)
-        sys.exit(130)
     if isinstance(code, int):
         sys.exit(code)
 
