@@ -457,8 +457,11 @@ def _run(kind: str, given: dict[str, Any], **method: Any) -> None:
     )
     if not given["no_analysis"]:
         from vitreous.analysis.analyze import analyze
+        from vitreous.cli.stages import Stages
 
-        analyze(run)
+        with Stages() as stages:
+            analysis = analyze(run, progress=stages)
+        typer.echo(f"report: {analysis.report}")
 
 
 def _resume_command() -> str:
