@@ -112,6 +112,9 @@ def test_compressed_map_and_grid_start(tmp_path):
     packed = tmp_path / "map.mrc.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     assert read_map(packed).origin == (2.0, 4.0, -6.0)
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(InputError, match="damaged gzip"):
+        read_map(packed)
 
 
 def test_maps_that_cannot_be_used(tmp_path):

@@ -188,6 +188,13 @@ def test_metadata_that_lacks_something(shared_data, tmp_path, capsys):
     assert not (tmp_path / "p.pkl").exists()
 
 
+def test_tomo_tables_have_no_poses_of_images(tmp_path, capsys):
+    path = tmp_path / "tomo.star"
+    path.write_text("data_particles\nloop_\n_rlnTomoName\n_rlnImageName\nt p1.mrcs\n")
+    line = refused(capsys, "parse-pose-star", path, "-o", tmp_path / "p.pkl")
+    assert "particles of tomograms" in line
+
+
 def test_ctrl_c_leaves_nothing(particle_set, tmp_path, monkeypatch):
     from vitreous.particles import source
 

@@ -239,3 +239,10 @@ def test_tomo_tables_that_cannot_be_read(tomo):
     tomo.write_text(text.replace("2DStacks 1", "2DStacks 0"))
     with pytest.raises(InputError, match="3-D subtomograms"):
         read_particles(tomo)
+
+
+def test_premultiplied_images_are_warned_of(tmp_path, stack, caplog):
+    optics = {"OpticsGroup": [1], "ImagePixelSize": [1.0], "ImageSize": [8]}
+    optics |= {"CtfDataAreCtfPremultiplied": [1]}
+    read_particles(write(tmp_path / "a.star", stack | {"OpticsGroup": [1, 1]}, optics))
+    assert "multiplied by their CTF already" in caplog.text

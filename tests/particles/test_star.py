@@ -167,3 +167,19 @@ def test_every_column_of_real_files_survives(shared_data, tmp_path, name):
         assert list(before[block].columns) == list(after[block].columns)
         for column in before[block]:
             assert before[block][column].tolist() == after[block][column].tolist()
+
+
+def test_bytes_that_are_no_utf8_come_out_as_they_went_in(tmp_path):
+    path = tmp_path / "latin.star"
+    path.write_bytes(b"data_p\nloop_\n_rlnA\n_rlnName\n1 caf\xe9\n")
+    star = read_star(path)
+    assert star.main.numbers("rlnA")[0] == 1
+    block = star.main.replace_columns({"rlnCopy": star.main.text("rlnName")})
+    assert block.body == b"1 caf\xe9 caf\xe9\n"
+
+
+def test_two_columns_of_one_name(tmp_path):
+    path = tmp_path / "twice.star"
+    path.write_text("data_p\nloop_\n_rlnA\n_rlnA\n1 2\n")
+    with pytest.raises(InputError, match="two columns named _rlnA"):
+        read_star(path)

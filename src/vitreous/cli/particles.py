@@ -107,10 +107,9 @@ def parse_pose_star(
     """
     import numpy as np
 
-    from vitreous.particles.relion import ORIGIN, ORIGIN_PIXELS, RelionParticles
-    from vitreous.particles.star import read_star
+    from vitreous.particles.relion import ORIGIN, ORIGIN_PIXELS
 
-    particles = RelionParticles(read_star(input))
+    particles = _read_relion(input)
     rotation = particles.rotation()
     if rotation is None:
         raise InputError(f"{input}: has no Euler angles (_rlnAngleRot, Tilt, Psi)")
@@ -188,10 +187,7 @@ def parse_ctf_star(
 
     Example: `vitreous parse-ctf-star particles.star -D 300 --Apix 1.03 -o ctf.pkl`
     """
-    from vitreous.particles.relion import RelionParticles
-    from vitreous.particles.star import read_star
-
-    particles = RelionParticles(read_star(star))
+    particles = _read_relion(star)
     given = {
         "voltage": kv,
         "spherical_aberration": cs,
@@ -224,6 +220,20 @@ def parse_ctf_csparc(
     if ctf is None:
         raise InputError(f"{cs}: has no CTF fields (ctf/df1_A); put the passthrough file beside it")
     _save_ctf(outpkl, png, cs, data, ctf, box, pixel_size)
+
+
+def _read_relion(path: Path) -> "RelionParticles":
+    from vitreous.particles.relion import RelionParticles
+    from vitreous.particles.relion_tomo import is_tomo_table
+    from vitreous.particles.star import read_star
+
+    star = read_star(path)
+    if is_tomo_table(star):
+        raise InputError(
+            f"{path}: rows are particles of tomograms, not images; poses and CTF of the tilts "
+            "are not in this file"
+        )
+    return RelionParticles(star)
 
 
 def _save_poses(

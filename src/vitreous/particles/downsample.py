@@ -17,7 +17,7 @@ from vitreous.files import write_text
 from vitreous.geometry.resample import resample
 from vitreous.particles.maps import Map
 from vitreous.particles.mrc import HEADER_BYTES
-from vitreous.particles.source import ImageSource, check_finite
+from vitreous.particles.source import ImageSource, check_finite, rows_by_stack
 from vitreous.particles.stack import StackWriter
 from vitreous.particles.table import ParticleTable
 
@@ -154,11 +154,11 @@ def _plan_outputs(
 ) -> list[_Output]:
     rows = np.arange(len(table))
     if stack_folder is not None:
-        used = np.unique(table.stack_id).tolist()
-        names = _tree_below_common_folder([table.stacks[k] for k in used])
+        groups = rows_by_stack(table)
+        names = _tree_below_common_folder([table.stacks[k] for k, _ in groups])
         return [
-            _Output(Path(stack_folder) / name, np.flatnonzero(table.stack_id == k))
-            for name, k in zip(names, used, strict=True)
+            _Output(Path(stack_folder) / name, mine)
+            for name, (_, mine) in zip(names, groups, strict=True)
         ]
     if chunk is not None:
         if chunk < 1:

@@ -6,6 +6,7 @@ resident memory, and a file cut short while it is read kills the process instead
 
 import gzip
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -115,8 +116,11 @@ def read_sections(path: str | os.PathLike) -> tuple[MrcHeader, np.ndarray]:
     **Returns:** the header, and an array of shape `header.shape`, native byte order.
     """
     if _is_gzip(path):
-        with gzip.open(path) as compressed:
-            raw = compressed.read()
+        try:
+            with gzip.open(path) as compressed:
+                raw = compressed.read()
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path}: truncated or damaged gzip file: {error}") from error
         header = parse_header(raw[:HEADER_BYTES], path)
         if len(raw) < header.offset + header.data_bytes:
             raise InputError(f"{path}: truncated: fewer sections than its header promises")

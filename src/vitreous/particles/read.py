@@ -87,6 +87,7 @@ def _read_relion(
     if is_tomo_table(star):
         return read_tomo_table(star, datadir)
     particles = RelionParticles(star)
+    particles.warn_of_ignored_optics()
     names, stack_id, image_index = particles.images()
     stacks = resolve_stacks(names, path, datadir)
     sizes, boxes = _sampling(

@@ -1,5 +1,6 @@
 """What RELION STAR files (3.0, 3.1, 4, 5, and those of Warp and M) say about particles."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,9 @@ _MORE_NUMBERS = (
     "rlnRandomSubset",
     "rlnOpticsGroup",
     "rlnMicrographPreExposure",
+    "rlnCtfDataAreCtfPremultiplied",
 )
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +166,16 @@ class RelionParticles:
             fields["bfactor"] = np.abs(fields["bfactor"])
         return CTFParameters(**fields)
 
+    def warn_of_ignored_optics(self) -> None:
+        """Log what the file says of its images that the forward model here does not know."""
+        premultiplied = self.column("rlnCtfDataAreCtfPremultiplied")
+        if premultiplied is not None and (premultiplied == 1).any():
+            logger.warning(
+                "%s: images are multiplied by their CTF already "
+                "(_rlnCtfDataAreCtfPremultiplied 1); extract them again without",
+                self.path,
+            )
+
     def half_set(self) -> Int8[np.ndarray, " n"] | None:
         """Return half sets 0 and 1 from `rlnRandomSubset` 1 and 2, or None if it is not split."""
         subset = self.column("rlnRandomSubset")
@@ -208,7 +221,7 @@ class RelionParticles:
         stack_ids = (stacks.setdefault(name[name.find("@") + 1 :], len(stacks)) for name in names)
         try:
             image_index = np.fromiter(numbers, np.int64, len(names))
-        except ValueError:
+        except (ValueError, OverflowError):
             image_index = np.full(len(names), -1)
         stack_id = np.fromiter(stack_ids, np.int32, len(names))
         if image_index.min(initial=0) < 0 or "" in stacks:

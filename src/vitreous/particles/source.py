@@ -3,6 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float32
@@ -31,7 +32,13 @@ class ImageSource:
     def __init__(self, table: ParticleTable):
         """Check the headers of every stack of `table`. **Raises:** `InputError`."""
         self.table = table
-        self._headers = {k: _checked_header(table, k) for k in np.unique(table.stack_id).tolist()}
+        groups = rows_by_stack(table)
+        # Stacks often lie on slow shared disks: look at several at a time.
+        with ThreadPoolExecutor(min(8, len(groups) or 1)) as pool:
+            headers = pool.map(lambda group: _checked_header(table, *group), groups)
+            self._headers = {
+                stack: header for (stack, _), header in zip(groups, headers, strict=True)
+            }
         self._reset()
 
     def __len__(self) -> int:
@@ -63,15 +70,15 @@ class ImageSource:
 
     def _read_run(self, stack: int, first: int, count: int) -> np.ndarray:
         header = self._headers[stack]
-        raw = bytearray(count * header.image_bytes)
-        view, done = memoryview(raw), 0
+        start, size = header.offset + first * header.image_bytes, count * header.image_bytes
         file = self._open(stack)
-        while done < len(raw):
-            position = header.offset + first * header.image_bytes + done
-            got = os.preadv(file.descriptor, [view[done:]], position)
-            if got == 0:
+        raw = os.pread(file.descriptor, size, start)
+        while len(raw) < size:
+            # One call gives at most 2 GiB.
+            more = os.pread(file.descriptor, size - len(raw), start + len(raw))
+            if not more:
                 raise InputError(f"{header.path}: ends before image {first + count}; copy it again")
-            done += got
+            raw += more
         pixels = np.frombuffer(raw, header.dtype).reshape(count, *header.shape[1:])
         return as_float32(pixels, header.path)
 
@@ -139,7 +146,14 @@ def _one_box(table: ParticleTable, boxes: np.ndarray) -> int:
     return int(distinct[0])
 
 
-def _checked_header(table: ParticleTable, stack: int) -> MrcHeader:
+def rows_by_stack(table: ParticleTable) -> list[tuple[int, np.ndarray]]:
+    """Return each stack in use with the rows of its images, in ascending order."""
+    order = np.argsort(table.stack_id, kind="stable")
+    stacks, first = np.unique(table.stack_id[order], return_index=True)
+    return list(zip(stacks.tolist(), np.split(order, first[1:]), strict=True))
+
+
+def _checked_header(table: ParticleTable, stack: int, mine: np.ndarray) -> MrcHeader:
     path = table.stacks[stack]
     if not os.path.isfile(path):
         raise InputError(missing_stack(path, table.path))
@@ -149,7 +163,6 @@ def _checked_header(table: ParticleTable, stack: int) -> MrcHeader:
         raise InputError(f"{path}: images are {columns}×{rows}; only square images are read")
     if header.dtype.kind == "c":
         raise InputError(f"{path}: holds Fourier transforms (MRC mode 4); give real-space images")
-    mine = np.flatnonzero(table.stack_id == stack)
     beyond = mine[table.image_index[mine] >= count]
     if beyond.size:
         raise InputError(

@@ -72,8 +72,8 @@ class StarBlock:
         last, beyond = self.columns[-1], "beyond the last column"
         # The last column is read as text, and a header line promises one more: short and long
         # rows show.
-        kinds = {c: "float64" for c in numbers} | {c: "str" for c in text}
-        kinds |= {last: "str", beyond: "category"}
+        kinds = dict.fromkeys(numbers, "float64") | dict.fromkeys(text, "object")
+        kinds |= {last: "object", beyond: "category"}
         try:
             frame = pd.read_csv(
                 io.BufferedReader(_Chained(b"x " * len(self.columns) + b"x\n", self.body)),
@@ -116,7 +116,7 @@ class StarBlock:
             tokens = _TOKEN.findall(line) if b'"' in line or b"'" in line else line.split()
             tokens += blanks
             for k, cell in zip(place, cells, strict=True):
-                tokens[k] = quote(cell).encode("utf-8", "surrogateescape")
+                tokens[k] = _encoded(quote(cell))
             rows.append(b" ".join(tokens))
         return replace(self, columns=tuple(names), body=_join(rows))
 
@@ -128,12 +128,12 @@ class StarBlock:
     def encode(self) -> bytes:
         """Return the block as it stands in a file."""
         comment = b"\n" + self.comment + b"\n\n" if self.comment else b"\n"
-        head = [comment, b"data_" + self.name.encode(), b"\n\n"]
+        head = [comment, b"data_" + _encoded(self.name), b"\n\n"]
         if not self.is_loop:
             values = [_TOKEN.findall(line) for line in self.lines()]
             pairs = zip(self.columns, values[0] if values else [], strict=True)
-            return b"".join(head + [b"_%s %s\n" % (k.encode(), v) for k, v in pairs] + [b"\n"])
-        labels = [f"_{name} #{k}\n".encode() for k, name in enumerate(self.columns, 1)]
+            return b"".join(head + [b"_%s %s\n" % (_encoded(k), v) for k, v in pairs] + [b"\n"])
+        labels = [_encoded(f"_{name} #{k}\n") for k, name in enumerate(self.columns, 1)]
         return b"".join([*head, b"loop_\n", *labels, self.body, b"\n"])
 
     @property
@@ -237,7 +237,7 @@ def read_star(path: str | os.PathLike) -> StarFile:
 
 def make_block(name: str, columns: Mapping[str, Sequence[str]]) -> StarBlock:
     """Make a loop from columns of text."""
-    rows = [" ".join(map(quote, cells)).encode() for cells in zip(*columns.values(), strict=True)]
+    rows = [_encoded(" ".join(map(quote, cells))) for cells in zip(*columns.values(), strict=True)]
     return StarBlock(name, tuple(columns), _join(rows), comment=b"# version 30001")
 
 
@@ -246,6 +246,11 @@ def quote(cell: str) -> str:
     if cell and not re.search(r"\s", cell):
         return cell
     return f'"{cell}"'
+
+
+def _encoded(text: str) -> bytes:
+    """Undo the decoding: bytes that are no UTF-8 come out as they went in."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 class _Chained(io.RawIOBase):
@@ -278,7 +283,7 @@ def _parse_block(
     """Split `raw[start:stop]` into a block and the comment that belongs to the next one."""
     position = raw.find(b"\n", start, stop)
     position = stop if position < 0 else position + 1
-    name = raw[start:position].split()[0][len(b"data_") :].decode()
+    name = raw[start:position].split()[0][len(b"data_") :].decode(errors="surrogateescape")
     columns: list[str] = []
     values: list[bytes] = []
     is_loop = False
@@ -288,13 +293,16 @@ def _parse_block(
         line = raw[position:end].strip()
         if line.startswith(b"_"):
             label, _, value = line.partition(b" ") if b"\t" not in line else line.partition(b"\t")
-            columns.append(label[1:].decode())
+            columns.append(label[1:].decode(errors="surrogateescape"))
             values += _TOKEN.findall(value)[:1] or [b'""']
         elif line == b"loop_":
             is_loop = True
         elif line and not line.startswith(b"#"):
             break
         position = end
+    if len(set(columns)) < len(columns):
+        twice = max(columns, key=columns.count)
+        raise InputError(f"{path}: data_{name} has two columns named _{twice}")
     body_end = _end_of_rows(raw, position, stop)
     if is_loop:
         body = _only_rows(raw[position:body_end])

@@ -176,4 +176,4 @@ def _from_columns(table: ParticleTable, path: Path) -> StarFile:
 
 def _floats(values: np.ndarray) -> list[str]:
     """Write each number with the fewest digits that give it back."""
-    return [np.format_float_positional(x, trim="0") for x in np.asarray(values)]
+    return np.asarray(values).astype(str).tolist()
