@@ -246,3 +246,10 @@ def test_premultiplied_images_are_warned_of(tmp_path, stack, caplog):
     optics |= {"CtfDataAreCtfPremultiplied": [1]}
     read_particles(write(tmp_path / "a.star", stack | {"OpticsGroup": [1, 1]}, optics))
     assert "multiplied by their CTF already" in caplog.text
+
+
+def test_micrograph_groups_with_decay_are_no_tilt_series(tmp_path, stack):
+    # Two micrographs with a B factor each, pooled in one group.
+    names = {"ImageName": ["1@s.mrcs"] * 8, "GroupName": ["g"] * 8}
+    names |= {"CtfBfactor": [-1] * 4 + [-2] * 4}
+    assert read_particles(write(tmp_path / "a.star", names)).particle is None

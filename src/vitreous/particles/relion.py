@@ -39,6 +39,8 @@ _MORE_NUMBERS = (
     "rlnMicrographPreExposure",
     "rlnCtfDataAreCtfPremultiplied",
 )
+# Of the images of a tilt series, this share at least must differ in dose.
+_MOSTLY = 0.9
 logger = logging.getLogger(__name__)
 
 
@@ -187,16 +189,16 @@ class RelionParticles:
     def particle(self) -> Int64[np.ndarray, " n"] | None:
         """The particle that each image of a tilt series shows, or None for single particles.
 
-        `rlnGroupName` names the particle when images of one group differ in dose; in single
-        particle files the same column names groups of micrographs.
+        `rlnGroupName` names the particle where the images of a group all differ in dose; in single
+        particle files the same column names groups of micrographs, many images of one dose each.
         """
         names, dose = self._columns.get("rlnGroupName"), self._dose()
         if names is None or dose is None:
             return None
         group = pd.factorize(np.array(names, object))[0]
-        first = np.unique(group, return_index=True)[1]
-        differs = dose != dose[first][group]
-        return group.astype(np.int64) if differs.any() else None
+        distinct = pd.MultiIndex.from_arrays([group, dose]).nunique()
+        is_series = group.max(initial=0) + 1 < len(group) and distinct >= _MOSTLY * len(group)
+        return group.astype(np.int64) if is_series else None
 
     def dose(self) -> Float32[np.ndarray, " n"] | None:
         """Return the dose in e/Å² before each image of a tilt series, or None."""

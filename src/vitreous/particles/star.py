@@ -24,7 +24,7 @@ _BLANK_OR_COMMENT = re.compile(rb"\n[ \t\r]*(?=[\n#])")
 _NOT_A_NUMBER = ["nan", "NaN", "NAN", "-nan", "<NA>", "NA", "N/A", "None", "none", "null"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StarBlock:
     """Hold one block of a STAR file: a loop, or a list of key and value pairs (one row).
 
@@ -45,6 +45,9 @@ class StarBlock:
 
     def __len__(self) -> int:
         return self._count
+
+    def __repr__(self) -> str:
+        return f"StarBlock(data_{self.name}: {len(self)} rows, {len(self.columns)} columns)"
 
     def lines(self) -> list[bytes]:
         """Return the text of each row."""
@@ -189,11 +192,11 @@ class StarFile:
 
     @cached_property
     def main(self) -> StarBlock:
-        """The table of particles: of the loops that are not optics, the one with most rows."""
+        """The table of particles: the longest loop with images, else the longest but optics."""
         loops = [b for b in self.blocks if b.is_loop and b.name != "optics"]
         if not loops:
             raise InputError(f"{self.path}: has no table of particles")
-        return max(loops, key=len)
+        return max(loops, key=lambda block: ("rlnImageName" in block.columns, len(block)))
 
     def replace_blocks(self, *changed: StarBlock) -> "StarFile":
         """Return the file with blocks of the same names put in place of its own."""

@@ -17,7 +17,7 @@ from vitreous.particles.star import StarFile
 Source = StarFile | CsData
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class ParticleTable:
     """Hold what is known of each particle image; conventions as in `docs/conventions`.
 
@@ -30,7 +30,7 @@ class ParticleTable:
       +x to larger columns, +y to larger rows; zeros if unknown.
     - `ctf`: NumPy fields, or None. `optics_group`: 0-based.
     - `half_set`: 0 or 1. `particle`: for tilt series, which particle is imaged. `dose`: e/Å²
-      received before the image. Each None where the source does not say.
+      as the source counts it. Each None where the source does not say.
     - `row`: the row in the source; it survives any chain of selections.
     - `source`: the parsed parent, for writing back. `path`: the file it was read from.
     - `changed`: the columns that differ from the source.
@@ -63,6 +63,17 @@ class ParticleTable:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def __repr__(self) -> str:
+        boxes = "/".join(map(str, np.unique(self.box)))
+        sizes = "/".join(f"{size:g}" for size in np.unique(self.pixel_size))
+        known = [
+            name for name in ("rotation", "ctf", "half_set") if getattr(self, name) is not None
+        ]
+        return (
+            f"ParticleTable({len(self):,} images of {boxes} pixels, {sizes} Å/pixel, "
+            f"{len(self.stacks)} stacks, with {', '.join(known) or 'no poses or CTF'})"
+        )
 
     def select(self, index: np.ndarray | Sequence[int] | slice) -> "ParticleTable":
         """Return the rows of an index array (any order, repeats allowed), a mask or a slice.
