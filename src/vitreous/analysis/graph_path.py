@@ -35,7 +35,7 @@ class GraphPath:
 def neighbour_graph(
     z: Float[np.ndarray, "n d"],
     max_neighbours: int = 10,
-    average_neighbours: float = 5,
+    average_neighbours: float = 5.0,
     batch: int = 1000,
     progress: Callable[[int, int], None] | None = None,
 ) -> NeighbourGraph:
@@ -76,7 +76,7 @@ def neighbour_graph(
     cutoff = np.inf
     if links < distance.size:
         cutoff = float(np.partition(distance.ravel(), links)[links])
-    keep = (distance < cutoff) & (near != np.arange(n)[:, None])
+    keep = (distance <= cutoff) & (near != np.arange(n)[:, None])
     # Twins at distance zero are linked, but SciPy reads a stored zero as no link.
     lengths = np.maximum(distance, 1e-12)
     row = np.broadcast_to(np.arange(n)[:, None], near.shape)

@@ -45,7 +45,7 @@ def plot_points(
     """Draw points in a plane, with numbered centres, cluster colours or a path where given."""
     figure, axes = new_figure(xlabel=labels[0], ylabel=labels[1])
     size = float(np.clip(4000 / max(len(points), 1), 0.3, 8))
-    color = TEAL if cluster is None else [cluster_color(i) for i in cluster]
+    color = TEAL if cluster is None else [cluster_color(i) for i in cluster.tolist()]
     axes.scatter(
         points[:, 0], points[:, 1], s=size, c=color, alpha=0.5, linewidths=0, rasterized=True
     )
@@ -77,7 +77,7 @@ def plot_histogram(path: Path, values: Float[np.ndarray, " n"], stops: np.ndarra
     save(figure, path)
 
 
-def plot_learning_curve(path: Path, epochs: Sequence[float], curves: dict[str, np.ndarray]) -> None:
+def plot_learning_curve(path: Path, epochs: Sequence[int], curves: dict[str, np.ndarray]) -> None:
     """Draw the mean of each scalar over the epochs, one panel each."""
     figure = Figure(figsize=(3.6 * max(len(curves), 1), 3.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -91,7 +91,7 @@ def plot_learning_curve(path: Path, epochs: Sequence[float], curves: dict[str, n
 
 def cluster_color(index: int) -> tuple[float, float, float]:
     """Give the colour of a cluster: neighbours in number differ, the set repeats after 20."""
-    return to_rgb(CLUSTER_COLORS[int(index) % len(CLUSTER_COLORS)])
+    return to_rgb(CLUSTER_COLORS[index % len(CLUSTER_COLORS)])
 
 
 # Twenty hues of like weight, readable on white and on near-black.

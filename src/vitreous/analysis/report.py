@@ -23,7 +23,7 @@ from vitreous.analysis.svg import line_chart
 from vitreous.analysis.variables import Variable
 from vitreous.files import write_text
 
-Picture = UInt8[np.ndarray, "h w *c"]
+Picture = UInt8[np.ndarray, "..."]
 # More points than this are too much for a browser to redraw while the mouse moves.
 MOST_POINTS = 100_000
 
@@ -248,7 +248,13 @@ def _training_section(report: Report) -> str:
     for name, curve in list(report.curves.items())[:4]:
         label = name.replace("_", " ")
         chart = line_chart(
-            report.epochs, {name: curve}, "epoch", f"{label} over epochs", None, (), True
+            np.asarray(report.epochs),
+            {name: curve},
+            "epoch",
+            f"{label} over epochs",
+            None,
+            (),
+            True,
         )
         charts.append(f"<figure><figcaption>{escape(label)}</figcaption>{chart}</figure>")
     if report.fsc is not None:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
+from jaxtyping import Num
 
-WIDTH, HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 40
+WIDTH, HEIGHT = 420.0, 230.0
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 14.0, 14.0, 40.0
 
 
 def line_chart(
-    x: Sequence[float] | np.ndarray,
+    x: Num[np.ndarray, " p"],
     curves: dict[str, np.ndarray],
     x_label: str,
     title: str,
@@ -23,7 +24,7 @@ def line_chart(
     **Arguments:** `levels`: dashed horizontal lines, with their value. The title is also the
     text for those who cannot see the chart.
     """
-    x = np.asarray(x, np.float64)
+    x = x.astype(np.float64)
     values = np.concatenate([np.asarray(c, np.float64) for c in curves.values()])
     values = values[np.isfinite(values)]
     low, high = y_range if y_range is not None else (float(values.min()), float(values.max()))
@@ -38,7 +39,7 @@ def line_chart(
         return across, HEIGHT - BOTTOM - (b - low) / y_span * (HEIGHT - TOP - BOTTOM)
 
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" '
         f'aria-label="{escape(title)}"><title>{escape(title)}</title>'
     ]
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
@@ -63,7 +64,7 @@ def line_chart(
 
 
 def _rule(kind: str, y: float) -> str:
-    return f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return f'<line class="{kind}" x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
 
 
 def _text(kind: str, x: float, y: float, anchor: str, words: str) -> str:
