@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,17 +15,17 @@ from vitreous.reconstruction.insertion import empty_table, insert_slices, read_s
 from .blobs import slices, transform
 
 
-def inserted(box: int, values, weights, rotation, groups=None):
+@partial(jax.jit, static_argnames=("box", "count"))
+def inserted(box: int, values, weights, rotation, groups=None, count: int = 1):
     """Insert half-plane samples, each pair of mates counted once."""
     pixels = FourierPixels(box, (box - 1) // 2)
     shape = GridShape(box, 0)
     coordinates = rotated_frequencies(rotation, jnp.asarray(pixels.frequency))
     share = jnp.asarray(pixels.weight / np.float32(2))[None, :, None]
     groups = jnp.zeros(len(rotation), jnp.int32) if groups is None else groups
-    table = empty_table(shape, int(groups.max()) + 1, values.shape[-1], weights.shape[-1])
-    table = insert_slices(
-        table, coordinates, values * share.astype(values.dtype), weights * share, groups, shape
-    )
+    table = empty_table(shape, count, values.shape[-1], weights.shape[-1])
+    values = values * share.astype(values.dtype)
+    table = insert_slices(table, coordinates, values, weights * share, groups, shape)
     return read_sums(table, shape, values.shape[-1])
 
 
@@ -39,9 +41,8 @@ def test_insertion_is_the_adjoint_of_slicing(box):
     half = random_half_space(box)
     shape = GridShape(box, 0)
     table = guarded_table(jnp.stack([half.real, half.imag], axis=-1), shape)
-    cut = slice_grid(
-        FourierGrid(table, box, shape, "linear"), rotation, jnp.asarray(pixels.frequency)
-    )
+    grid = FourierGrid(table, box, shape, "linear")
+    cut = jax.jit(slice_grid)(grid, rotation, jnp.asarray(pixels.frequency))
     rng = np.random.default_rng(1)
     values = (rng.normal(size=cut.shape) + 1j * rng.normal(size=cut.shape)).astype(np.complex64)
     sums = inserted(box, jnp.asarray(values)[..., None], jnp.ones((*cut.shape, 1)), rotation)
@@ -85,12 +86,13 @@ def test_groups_and_channels_do_not_mix():
     values = jax.random.normal(key, (4, len(pixels), 2), jnp.complex64)
     weights = jax.random.uniform(key, (4, len(pixels), 3))
     groups = jnp.array([1, 0, 1, 2], jnp.int32)
-    together = inserted(box, values, weights, rotation, groups)
+    together = inserted(box, values, weights, rotation, groups, count=3)
     assert together.numerator.shape == (3, 2, 8, 8, 5)
     assert together.weight.shape == (3, 3, 8, 8, 5)
     for group in range(3):
-        mine = np.flatnonzero(np.asarray(groups) == group)
-        alone = inserted(box, values[mine, :, 1:], weights[mine, :, 2:], rotation[mine])
+        mine = (groups == group)[:, None, None].astype(jnp.float32)
+        one_value = values[..., 1:] * mine.astype(values.dtype)
+        alone = inserted(box, one_value, weights[..., 2:] * mine, rotation)
         np.testing.assert_allclose(together.numerator[group, 1], alone.numerator[0, 0], atol=1e-5)
         np.testing.assert_allclose(together.weight[group, 2], alone.weight[0, 0], atol=1e-5)
 
@@ -101,5 +103,6 @@ def test_samples_outside_the_box_are_dropped():
     far = jnp.array([[[9.0, 0.0, 0.0], [0.0, -20.0, 3.0], [-3.0, 1e9, 0.0]]])
     ones = jnp.ones((1, 3, 1))
     group = jnp.zeros(1, jnp.int32)
-    table = insert_slices(table, far, ones.astype(jnp.complex64), ones, group, shape)
+    insert = jax.jit(insert_slices, static_argnums=5)
+    table = insert(table, far, ones.astype(jnp.complex64), ones, group, shape)
     assert not np.asarray(table).any()

@@ -1,8 +1,6 @@
 """Commands that make maps, compare them and mask them."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitreous.cli.common import start_jax
+from vitreous.cli.progress import image_bar
 from vitreous.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,36 +20,6 @@ class CTFAlgorithm(StrEnum):
 
     mul = "mul"
     flip = "flip"
-
-
-@contextmanager
-def image_progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar with images a second and the time left; yields `update(images done)`."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(label, total=total, rate="")
-        start = time.perf_counter()
-
-        def update(done: int) -> None:
-            rate = done / max(time.perf_counter() - start, 1e-9)
-            bar.update(task, completed=done, rate=f"{rate:,.0f} images/s")
-
-        yield update
 
 
 def backproject_voxel(
@@ -144,7 +113,7 @@ def backproject_voxel(
         table = table.select(slice(first))
     source = ImageSource(table)
     started = time.perf_counter()
-    with image_progress(len(table), "backprojecting") as update:
+    with image_bar("Backprojecting", len(table)) as advance:
         result = reconstruct(
             table,
             source,
@@ -153,7 +122,7 @@ def backproject_voxel(
             mean_count=reg_weight,
             half_maps=(half_maps or fsc_vals) and not (single and reg_weight is not None),
             chunk=batch_size,
-            progress=update,
+            progress=advance,
         )
     seconds = time.perf_counter() - started
     _write_reconstruction(result, output, single, half_maps, fsc_vals, output_sumcount, seed)

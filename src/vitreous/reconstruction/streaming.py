@@ -89,7 +89,7 @@ def sum_images(
 
     **Arguments:** `rows`: where in the source the image of each row of `columns` lies, by default
     in the same order. `mesh`: devices to share the images between, by default all. `chunk`:
-    images at a time. `progress`: called with the number of images done so far.
+    images at a time. `progress`: called with the number of images just done.
     """
     count = len(columns.weight)
     where = np.arange(count) if rows is None else np.asarray(rows)
@@ -113,17 +113,19 @@ def sum_images(
         padded = np.pad(index, (0, chunk - len(index)), mode="edge")
         images = np.pad(images, ((0, chunk - len(index)), (0, 0), (0, 0)))
         part = jax.tree.map(lambda leaf, take=padded: leaf[take], columns)
-        part = part._replace(weight=part.weight * (np.arange(chunk) < len(index)).astype(np.float32))
+        part = part._replace(
+            weight=part.weight * (np.arange(chunk) < len(index)).astype(np.float32)
+        )
         images, part = jax.device_put((images, part), spread)
         if done is not None:
             # Never more than one chunk ahead of the devices: memory stays bounded.
             done.block_until_ready()
             if progress is not None:
-                progress(start)
+                progress(chunk)
         tables, done = _add_images(tables, images, part, density, geometry, mesh)
     if progress is not None and done is not None:
         done.block_until_ready()
-        progress(count)
+        progress(count - start)
     return _collect(tables, density, geometry)
 
 

@@ -1,0 +1,73 @@
+"""`vitreous check`: what to mend before training."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def check(
+    particles: Annotated[Path, typer.Argument(help=".star, .cs, .mrcs, .mrc or .txt")],
+    poses: Annotated[Path | None, typer.Option(help="poses.pkl, in place of the file's.")] = None,
+    ctf: Annotated[Path | None, typer.Option(help="ctf.pkl, in place of the file's.")] = None,
+    no_ctf: Annotated[bool, typer.Option("--no-ctf", help="The images have no CTF.")] = False,
+    uninvert_data: Annotated[
+        bool, typer.Option("--uninvert-data", help="The particles are known to be dark.")
+    ] = False,
+    reference: Annotated[
+        Path | None, typer.Option(help="A centred map of the molecule: decides the hand.")
+    ] = None,
+    outdir: Annotated[
+        Path | None, typer.Option("-o", "--outdir", help="Write check.png and check.json here.")
+    ] = Path("check"),
+    first: Annotated[int, typer.Option(min=1, help="Look at the first N images.")] = 10_000,
+    datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks.")] = None,
+    ind: Annotated[Path | None, typer.Option(help="Rows to use: .pkl, .npy or .txt.")] = None,
+    pixel_size: Annotated[float | None, typer.Option("--Apix", help="Å per pixel.")] = None,
+    pose_unit: Annotated[
+        Literal["fraction", "pixel"], typer.Option(help="Unit of translations in --poses.")
+    ] = "fraction",
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check the first particles of a set: files, units, contrast, CTF, poses, half maps, hand.
+
+    Prints a line a finding with its mend, and draws the map, its half-map FSC and some particles.
+    Exits with 0 if all is fine and with 1 if there is something to mend.
+
+    Example: `vitreous check particles.star --reference emd_1234.mrc -o check`
+    """
+    from vitreous.cli.common import start_jax
+
+    start_jax()
+    from rich.console import Console
+
+    from vitreous.reconstruction.checks import check_particles
+
+    with Console(stderr=True).status("checking") as status:
+        report = check_particles(
+            particles,
+            poses=poses,
+            ctf=ctf,
+            expect_ctf=not no_ctf,
+            expect_dark=uninvert_data,
+            datadir=datadir,
+            ind=ind,
+            pixel_size=pixel_size,
+            pose_unit=pose_unit,
+            reference=reference,
+            folder=outdir,
+            first=first,
+            progress=lambda stage: status.update(stage),
+        )
+    if json:
+        typer.echo(report.to_json())
+    else:
+        for fact in report.facts:
+            typer.echo(f"  ok  {fact}")
+        for finding in report.findings:
+            typer.secho(f"MEND  {finding}", fg="red", bold=True)
+        if report.is_fine:
+            typer.secho("nothing to mend", fg="green")
+        if outdir is not None:
+            typer.echo(f"picture: {outdir / 'check.png'}")
+    raise typer.Exit(0 if report.is_fine else 1)

@@ -1,0 +1,130 @@
+"""The images a check looks at: the first few thousand, as Fourier pixels of a small box."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from vitreous.geometry.fourier import coordinates, half_plane
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.source import ImageSource
+from vitreous.particles.table import ParticleTable
+from vitreous.reconstruction.backprojection import Geometry, Slices
+from vitreous.reconstruction.half_sets import half_sets
+
+LIMIT = 10_000
+# Bounds the time it takes to read and transform: 3,000 images of 256².
+_REAL_PIXELS = 200_000_000
+_SMALL_BOX = 64
+_SHOWN = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Hold the images of a check.
+
+    **Fields:** `table`: their rows. `slices`: their Fourier pixels in a box cropped to at most
+    64, with poses (random ones where there are none) and half maps. `geometry` of that box.
+    `has_poses`. `centre_excess`: how much brighter each image is in the middle than around, in
+    standard deviations of its pixels. `is_broken`: images with NaN or without contrast.
+    `shown`: a few images.
+    """
+
+    table: ParticleTable
+    slices: Slices
+    geometry: Geometry
+    has_poses: bool
+    centre_excess: Float[np.ndarray, " n"]
+    is_broken: Bool[np.ndarray, " n"]
+    shown: Float[np.ndarray, "m n n"]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def subset(self, count: int) -> Slices:
+        """Take about `count` images spread evenly over the sample."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+        return jax.tree.map(lambda leaf: leaf[rows], self.slices)
+
+
+@partial(jax.jit, static_argnames="pixels")
+def _look(images: Float[Array, "b n n"], pixels: FourierPixels):
+    box = images.shape[-1]
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    std = images.std(axis=(1, 2), keepdims=True)
+    is_good = jnp.isfinite(std) & (std > 1e-6 * jnp.abs(mean))
+    normal = jnp.where(is_good, (images - mean) / jnp.where(is_good, std, 1), 0)
+    radius = np.linalg.norm(coordinates(box, 2), axis=-1) / box
+    middle, around = (jnp.asarray(m / m.sum(), jnp.float32) for m in (radius < 0.15, radius > 0.42))
+    excess = jnp.sum(normal * (middle - around)[None], axis=(1, 2))
+    return pixels.gather(half_plane(normal)) / box, excess, ~is_good[:, 0, 0]
+
+
+def load_sample(
+    table: ParticleTable, limit: int = LIMIT, progress: Callable[[int], None] | None = None
+) -> Sample:
+    """Read the first images of a table, at most `limit`, fewer of large boxes.
+
+    **Raises:** `InputError` if a stack is missing, cut short or does not fit the table.
+    """
+    count = sample_size(table, limit)
+    table = table.select(slice(count))
+    source = ImageSource(table)
+    box = source.box
+    small = min(box, _SMALL_BOX)
+    # The commonest pixel size becomes that of the small map.
+    sizes, counts = np.unique(table.pixel_size, return_counts=True)
+    voxel_size = float(sizes[np.argmax(counts)]) * box / small
+    geometry = Geometry(small, (small - 1) // 2, voxel_size)
+    pixels = FourierPixels(box, geometry.max_shell)
+
+    chunk = max(1, min(count, 4_000_000 // box**2))
+    parts = []
+    for start in range(0, count, chunk):
+        rows = np.arange(start, min(start + chunk, count))
+        images = source.read(rows)
+        padded = np.pad(images, ((0, chunk - len(rows)), (0, 0), (0, 0)))
+        parts.append(jax.tree.map(lambda leaf, m=len(rows): leaf[:m], _look(padded, pixels)))
+        if progress is not None:
+            progress(len(rows))
+    values, excess, broken = (jnp.concatenate(part) for part in zip(*parts, strict=True))
+    shown = source.read(np.unique(np.linspace(0, count - 1, min(count, _SHOWN)).astype(np.int64)))
+    return Sample(
+        table,
+        _slices(table, values, small / box, ~broken),
+        geometry,
+        table.rotation is not None,
+        np.asarray(excess),
+        np.asarray(broken),
+        shown,
+    )
+
+
+def sample_size(table: ParticleTable, limit: int = LIMIT) -> int:
+    """Say how many images of a table are looked at."""
+    most = _REAL_PIXELS // int(table.box.max()) ** 2
+    return max(1, min(len(table), limit, most))
+
+
+def _slices(table: ParticleTable, pixels: Array, shrink: float, is_good: Array) -> Slices:
+    count = len(table)
+    rotation = table.rotation
+    if rotation is None:
+        from vitreous.geometry.rotations import random_rotations
+
+        rotation = random_rotations(jax.random.key(0), count)
+    ctf = table.ctf
+    return Slices(
+        pixels,
+        jnp.asarray(rotation),
+        jnp.asarray(table.shift),
+        jnp.asarray(table.pixel_size / shrink, jnp.float32),
+        None if ctf is None else CTFParameters(*(jnp.asarray(f, jnp.float32) for f in ctf)),
+        jnp.asarray(half_sets(count, table.half_set, table.particle)),
+        is_good.astype(jnp.float32),
+    )
