@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitreous.errors import InputError
-from vitreous.particles.star import make_block, read_star
+from vitreous.particles.star import StarFile, read_star
+from vitreous.particles.star_block import make_block
 
 # A ~ stands for a space at the end of a line.
 TEXT = """# a comment of the file
@@ -138,8 +139,6 @@ def test_any_table_survives(rows, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "property.star"
     number, first, second = (list(column) for column in zip(*rows, strict=True))
     block = make_block("p", {"n": [repr(x) for x in number], "a": first, "b": second})
-    from vitreous.particles.star import StarFile
-
     StarFile((block,), path).write(path)
     back = read_star(path).main
     np.testing.assert_allclose(back.numbers("n"), number, rtol=1e-15)

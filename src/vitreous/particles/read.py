@@ -10,7 +10,7 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.cryosparc import read_cs
-from vitreous.particles.mrc import MrcHeader, read_header
+from vitreous.particles.mrc import read_header
 from vitreous.particles.paths import missing_stack, resolve_stacks
 from vitreous.particles.peer_pickles import (
     PoseUnit,
@@ -20,6 +20,7 @@ from vitreous.particles.peer_pickles import (
 )
 from vitreous.particles.relion import RelionParticles
 from vitreous.particles.relion_tomo import is_tomo_table, read_tomo_table
+from vitreous.particles.stack_tables import count_error, header_pixel_size, read_stacks
 from vitreous.particles.star import read_star
 from vitreous.particles.table import ParticleTable
 
@@ -61,7 +62,7 @@ def read_particles(
     elif suffix == ".cs":
         table = _read_cryosparc(path, datadir, pixel_size, box, passthrough)
     elif suffix in (".mrc", ".mrcs", ".txt"):
-        table = _read_stacks(path, datadir, pixel_size, box, ctf)
+        table = read_stacks(path, datadir, pixel_size, box, ctf)
     else:
         raise InputError(f"{path}: not .star, .cs, .mrc, .mrcs or .txt; particles are one of these")
     total = len(table)
@@ -140,61 +141,6 @@ def _read_cryosparc(
     )
 
 
-def _read_stacks(
-    path: Path,
-    datadir: PathLike | None,
-    pixel_size: float | None,
-    box: int | None,
-    ctf: PathLike | None,
-) -> ParticleTable:
-    if path.suffix.lower() == ".txt":
-        # With an explicit folder every stack must be found: there is no table without headers.
-        folder = path.absolute().parent if datadir is None else datadir
-        stacks = resolve_stacks(_listed(path), path, folder)
-    else:
-        stacks = (os.path.abspath(path),)
-    headers = [read_header(stack) for stack in stacks]
-    counts = [header.shape[0] for header in headers]
-    stack_id = np.repeat(np.arange(len(stacks), dtype=np.int32), counts)
-    boxes = np.repeat(np.array([h.shape[2] for h in headers], np.int32), counts)
-    if ctf is not None and pixel_size is None:
-        _, original_box, original_size = read_ctf_pickle(ctf)
-        side = original_box * original_size
-        sides = np.broadcast_to(side[0], boxes.shape) if np.ptp(side) == 0 else side
-        if len(sides) != len(boxes):
-            raise _count_error(ctf, len(side), len(boxes), path)
-        sizes = sides / boxes
-    else:
-        sizes = np.repeat([_header_size(h, pixel_size) for h in headers], counts)
-    if box is not None:
-        boxes = np.full_like(boxes, box)
-    n = len(stack_id)
-    return ParticleTable(
-        stacks=stacks,
-        stack_id=stack_id,
-        image_index=np.concatenate([np.arange(count) for count in counts]),
-        box=boxes,
-        pixel_size=sizes.astype(np.float64),
-        rotation=None,
-        shift=np.zeros((n, 2), np.float32),
-        ctf=None,
-        optics_group=np.zeros(n, np.int32),
-        row=np.arange(n),
-        path=path,
-    )
-
-
-def _listed(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise InputError(f"{path}: names no stacks")
-    return names
-
-
 def _sampling(
     sizes: np.ndarray | None,
     boxes: np.ndarray | None,
@@ -221,17 +167,10 @@ def _sampling(
                 )
             headers.append(read_header(stack))
         if sizes is None:
-            sizes = np.array([_header_size(h, None) for h in headers])[stack_id]
+            sizes = np.array([header_pixel_size(h, None) for h in headers])[stack_id]
         if boxes is None:
             boxes = np.array([h.shape[2] for h in headers], np.int32)[stack_id]
     return sizes, boxes
-
-
-def _header_size(header: MrcHeader, pixel_size: float | None) -> float:
-    size = header.voxel_size[0] if pixel_size is None else pixel_size
-    if not size > 0:
-        raise InputError(f"{header.path}: has no pixel size; give it in Å (--Apix, or a ctf.pkl)")
-    return size
 
 
 def _checked_rows(ind: Any, total: int, path: Path) -> np.ndarray:
@@ -257,13 +196,7 @@ def _fit(values: np.ndarray, table: ParticleTable, total: int, path: PathLike) -
         return values[table.row]
     if len(values) == len(table):
         return values
-    raise _count_error(path, len(values), total, table.path)
-
-
-def _count_error(path: PathLike, count: int, total: int, parent: Path | None) -> InputError:
-    return InputError(
-        f"{path}: has {count} rows for the {total} particles of {parent}; make it from that file"
-    )
+    raise count_error(path, len(values), total, table.path)
 
 
 def _with_poses(table: ParticleTable, poses: PathLike, unit: PoseUnit, total: int) -> ParticleTable:

@@ -12,7 +12,8 @@ from jaxtyping import Float32, Float64, Int8, Int32, Int64
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import euler_to_matrix
 from vitreous.imaging.ctf import CTFParameters
-from vitreous.particles.star import StarBlock, StarFile
+from vitreous.particles.star import StarFile
+from vitreous.particles.star_block import StarBlock
 
 EULER = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")

@@ -9,7 +9,8 @@ from vitreous.errors import InputError
 from vitreous.geometry.rotations import matrix_to_euler
 from vitreous.particles.relion import CTF, EULER, ORIGIN, ORIGIN_PIXELS
 from vitreous.particles.relion_tomo import is_tomo_table
-from vitreous.particles.star import StarBlock, StarFile, make_block
+from vitreous.particles.star import StarFile
+from vitreous.particles.star_block import StarBlock, make_block
 from vitreous.particles.table import ParticleTable
 
 _OPTICS_FIELDS = ("voltage", "spherical_aberration", "amplitude_contrast")
