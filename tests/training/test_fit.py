@@ -104,7 +104,7 @@ def test_nan_guard_names_the_batch_and_keeps_the_last_checkpoint(run_toy, tmp_pa
     with pytest.raises(InputError, match=r"loss is nan at epoch 2, step \d of 6") as caught:
         run_toy(method=Breaking(45, 95), epochs=3)
     message = str(caught.value)
-    assert "row 117 (18@toy.mrcs)" in message
+    assert "18@toy.mrcs (index 117)" in message
     assert "last good checkpoint is epoch 1" in message
     assert "\n" not in message
     assert Run.open(tmp_path / "run").epochs() == [1]

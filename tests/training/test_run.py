@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from toy import toy_table
 
 from vitreous.errors import InputError
 from vitreous.methods import registry
+from vitreous.particles.stack import write_stack
 from vitreous.training.run import Latents, Run
 
 
@@ -60,3 +62,25 @@ def test_any_registered_method_decodes(tmp_path, monkeypatch, run_toy):
     run.update_config(method="unheard")
     with pytest.raises(InputError, match="unknown method 'unheard'"):
         Run.open(tmp_path / "run").decode(z)
+
+
+def test_the_table_is_read_again_selection_included(tmp_path):
+    home = tmp_path / "project"
+    write_stack(home / "toy.mrcs", np.random.default_rng(0).normal(size=(9, 16, 16)), 2.0)
+    table = toy_table(9)
+    table = table.replace(stacks=(str(home / "toy.mrcs"),))
+    table.to_star(home / "particles.star")
+    np.savetxt(home / "keep.txt", [1, 4, 7], fmt="%d")
+    arguments = {"path": home / "particles.star", "ind": home / "keep.txt", "datadir": home}
+    run = Run.create(home / "run", {"particles": arguments, "images": 3})
+    np.testing.assert_array_equal(run.table().row, [1, 4, 7])
+    np.testing.assert_allclose(run.table().shift[:, 0], [1, 4, 7], atol=1e-4)
+
+    home.rename(tmp_path / "moved")
+    moved = Run.open(tmp_path / "moved" / "run")
+    np.testing.assert_array_equal(moved.table().row, [1, 4, 7])
+    assert moved.table().stacks == (str(tmp_path / "moved" / "toy.mrcs"),)
+
+    np.savetxt(tmp_path / "moved" / "keep.txt", [1, 4], fmt="%d")
+    with pytest.raises(InputError, match="holds 2 particles, the run was made from 3"):
+        moved.table()

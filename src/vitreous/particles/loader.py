@@ -27,11 +27,11 @@ from vitreous.particles.prepare import (
     Normalization,
     Recipe,
     Storage,
-    check_finite,
     estimate_normalization,
     planes_to_pixels,
     prepare_images,
 )
+from vitreous.particles.source import check_finite
 from vitreous.particles.table import ParticleTable
 
 logger = logging.getLogger(__name__)
@@ -216,11 +216,15 @@ class PreparedImages:
         options = grain.ReadOptions(
             num_threads=threads, prefetch_buffer_size=max(threads, ahead // group)
         )
+        reader = iter(groups.to_iter_dataset(options))
         done = first % group
-        for images in groups.to_iter_dataset(options):
-            for batch in images[done:]:
-                yield jax.device_put(batch, self._spread())
-            done = 0
+        try:
+            for images in reader:
+                for batch in images[done:]:
+                    yield jax.device_put(batch, self._spread())
+                done = 0
+        finally:
+            reader.close()
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Iterate over all particles in the order of the table, the last batch filled up."""

@@ -7,6 +7,7 @@ its orthonormal half-plane transform (`rfft / box`): white noise of unit varianc
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -18,6 +19,7 @@ from vitreous.errors import InputError
 from vitreous.geometry.fourier import coordinates, half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.source import check_finite
 from vitreous.particles.table import ParticleTable
 
 Storage = Literal["float32", "bfloat16", "float16"]
@@ -119,35 +121,16 @@ def planes_to_pixels(planes: Float[Array, "b 2 p"]) -> Complex[Array, "b p"]:
     return jax.lax.complex(planes[:, 0], planes[:, 1])
 
 
-def check_finite(
-    images: Float[np.ndarray, "b n n"], index: np.ndarray, table: ParticleTable
-) -> None:
-    """Refuse images that hold NaN or infinite pixels.
-
-    **Arguments:** `index`: the row of each image in the particle table `table`.
-
-    **Raises:** `InputError` naming the images.
-    """
-    bad = ~np.isfinite(images).all((1, 2))
-    if bad.any():
-        rows = np.asarray(index)[bad]
-        raise InputError(
-            f"NaN or infinite pixels in {name_images(table, rows)}; "
-            "leave these images out (--ind) or extract them again"
-        )
-
-
 def name_images(table: ParticleTable, rows: np.ndarray, limit: int = 8) -> str:
-    """Name images of a particle table in one line, as `row 7 (5@stack.mrcs), …`.
+    """Name images of a particle table in one line, as `5@stack.mrcs (index 7), …`.
 
-    The row is the 0-based one of the file the table came from, the number before `@` counts the
-    images of the stack from 1, as RELION does.
+    Images of a stack count from 1, as RELION does; the index is the one `--ind` takes, from 0.
     """
     rows = np.unique(rows)
     names = []
     for row in rows[:limit].tolist():
-        stack = table.stacks[int(table.stack_id[row])]
-        names.append(f"row {int(table.row[row])} ({int(table.image_index[row]) + 1}@{stack})")
+        stack = Path(table.stacks[int(table.stack_id[row])]).name
+        names.append(f"{int(table.image_index[row]) + 1}@{stack} (index {int(table.row[row])})")
     more = len(rows) - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 

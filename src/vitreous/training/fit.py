@@ -59,8 +59,10 @@ class FitOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "checkpoint_every", "log_every", "shuffle_chunk"):
-            if getattr(self, name) < 1:
+        counts = ("epochs", "batch_size", "checkpoint_every", "keep", "log_every", "threads")
+        for name in (*counts, "shuffle_chunk", "shuffle_buffer", "read_ahead"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
@@ -192,7 +194,7 @@ class _Fit:
             if self.on_checkpoint is not None:
                 self.on_checkpoint(self.stepper.whole(arrays), done)
             self._save(arrays, done, 0)
-            self.log.plot()
+            self.log.plot(at_once=done == options.epochs)
         if stop and done < options.epochs:
             self._interrupt(stop, done, 0)
         return arrays

@@ -11,6 +11,9 @@ from vitreous.errors import InputError
 from vitreous.files import atomic_path, write_text
 from vitreous.training.run import read_metrics
 
+# Seconds between two drawings of the loss while epochs are short.
+_PLOT_INTERVAL = 30.0
+
 
 class MetricsLog:
     """Append scalars to a run; a context manager.
@@ -31,6 +34,7 @@ class MetricsLog:
         before = self._entries[-1]["seconds"] if self._entries else 0.0
         self._began = time.monotonic() - before
         self._step = step
+        self._plotted = -_PLOT_INTERVAL
         self._board: Any = None
 
     def __enter__(self) -> "MetricsLog":
@@ -69,8 +73,12 @@ class MetricsLog:
             self._board.add_scalar(f"epoch/{name}", value, epoch)
         return means
 
-    def plot(self) -> None:
-        """Draw `loss.png` from all that was recorded."""
+    def plot(self, at_once: bool = True) -> None:
+        """Draw `loss.png` from all that was recorded, unless it was drawn moments ago."""
+        now = time.monotonic()
+        if not at_once and now - self._plotted < _PLOT_INTERVAL:
+            return
+        self._plotted = now
         plot_loss(self._entries, self._folder / "loss.png")
 
     def _append(self, about: dict[str, Any], means: dict[str, float]) -> None:

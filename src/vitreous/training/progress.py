@@ -33,7 +33,7 @@ class FitProgress:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._last_line = -_LINE_INTERVAL
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._begun_at = 0
 
     def __enter__(self) -> "FitProgress":
@@ -66,8 +66,7 @@ class FitProgress:
 
     def start(self, step: int) -> None:
         """Say at which step the fit goes on."""
-        self._begun_at = step
-        self._began = time.monotonic()
+        self._begun_at, self._began = step, None
         if self._bar is not None:
             self._bar.reset(self._task, completed=step)
 
@@ -84,6 +83,9 @@ class FitProgress:
             )
             return
         now = time.monotonic()
+        if self._began is None:
+            # The first interval holds the compilation: no measure of what is to come.
+            self._began, self._begun_at = now, step
         done = step - self._begun_at
         if self._console is not None and now - self._last_line >= _LINE_INTERVAL and done > 0:
             self._last_line = now
