@@ -123,10 +123,15 @@ def kernel_correction(box: int, padded: int, kernel: Kernel, keep_corners: bool)
     axis = np.sinc(x / padded) ** -float(_SINC_POWER[kernel])
     factor = axis[:, None, None] * axis[None, :, None] * axis[None, None, :]
     if not keep_corners:
-        square = x.astype(np.float64) ** 2
-        radius = square[:, None, None] + square[None, :, None] + square[None, None, :]
-        factor = np.where(radius <= (box / 2) ** 2, factor, 0.0)
+        factor = np.where(inscribed_sphere(box), factor, 0.0)
     return factor.astype(np.float32)
+
+
+def inscribed_sphere(box: int) -> np.ndarray:
+    """Mark the voxels at most half a box from the centre, bool `(n, n, n)`."""
+    square = (np.arange(box) - box // 2.0) ** 2
+    radius = square[:, None, None] + square[None, :, None] + square[None, None, :]
+    return radius <= (box / 2) ** 2
 
 
 def volume_to_grid(

@@ -59,7 +59,7 @@ class ParticleOptions:
         if self.count < 1:
             raise InputError(f"-n {self.count}: simulate one particle at least")
         if self.snr is not None and not self.snr > 0:
-            raise InputError(f"--snr {self.snr}: must be positive; leave the noise out instead")
+            raise InputError(f"--snr {self.snr}: must be positive; --no-noise leaves it out")
         if not 0 <= self.max_shift < half:
             raise InputError(f"--shift {self.max_shift}: must be 0 to half the box, {half:g} Å")
         if self.mask_radius is not None and not self.mask_radius > 0:
@@ -83,22 +83,33 @@ def draw_particles(
     specimen: Specimen,
     options: ParticleOptions,
     rotations: Float[np.ndarray, "n 3 3"] | None = None,
+    shifts: Float[np.ndarray, "n 2"] | None = None,
+    ctf: CTFParameters | None = None,
 ) -> Particles:
-    """Draw states evenly, poses by Haar's measure (or as given), shifts, CTFs and half sets."""
+    """Draw states evenly, poses by Haar's measure, shifts, CTFs and half sets, or take the given.
+
+    **Raises:** `InputError` if what is given is not one value an image.
+    """
     n = options.count
     streams = np.random.SeedSequence(options.seed).spawn(5)
-    states, poses, shifts, optics, halves = (np.random.default_rng(s) for s in streams)
+    states, poses, places, optics, halves = (np.random.default_rng(s) for s in streams)
     state, coordinate = specimen.draw(states, n)
+    for name, given in (("poses", rotations), ("shifts", shifts), ("CTFs", ctf)):
+        number = n if given is None else len(given[0] if given is ctf else given)
+        if number != n:
+            raise InputError(f"{number} {name} are given for {n} particles")
     if rotations is None:
         rotations = quaternion_to_matrix(poses.normal(size=(n, 4)))
-    elif len(rotations) != n:
-        raise InputError(f"{len(rotations)} poses are given for {n} particles")
+    if shifts is None:
+        shifts = places.uniform(-options.max_shift, options.max_shift, (n, 2))
+    if ctf is None and options.optics is not None:
+        ctf = options.optics.draw(optics, n)
     return Particles(
         state.astype(np.int32),
         None if coordinate is None else coordinate.astype(np.float32),
         rotations.astype(np.float32),
-        shifts.uniform(-options.max_shift, options.max_shift, (n, 2)).astype(np.float32),
-        None if options.optics is None else options.optics.draw(optics, n),
+        shifts.astype(np.float32),
+        ctf,
         halves.permutation(np.arange(n) % 2).astype(np.int8),
     )
 
@@ -219,14 +230,16 @@ def simulate_particles(
     options: ParticleOptions | None = None,
     *,
     rotations: Float[np.ndarray, "n 3 3"] | None = None,
+    shifts: Float[np.ndarray, "n 2"] | None = None,
+    ctf: CTFParameters | None = None,
     overwrite: bool = False,
     progress: Callable[[int], object] = lambda images: None,
 ) -> ParticleTable:
     """Simulate a particle set and write it to a folder.
 
-    **Arguments:** `specimen`: `MapStates` or `HingeMotion`, or anything alike. `rotations`: poses,
-    volume to image, in place of uniform ones. `overwrite`: replace the set the folder holds.
-    `progress`: called with the number of images written since its last call.
+    **Arguments:** `specimen`: `MapStates` or `HingeMotion`, or anything alike. `rotations`
+    (volume to image), `shifts` (Å), `ctf`: in place of drawn ones. `overwrite`: replace the set
+    the folder holds. `progress`: called with the number of images written since its last call.
 
     **Returns:** the table, as read back from `particles.star`. Written are `particles.mrcs`,
     `particles.star` (RELION 3.1, white particles unless told otherwise), `truth.npz` (`labels`,
@@ -245,7 +258,7 @@ def simulate_particles(
     folder = Path(folder).absolute()
     if (folder / "particles.star").exists() and not overwrite:
         raise InputError(f"{folder}: holds a particle set; choose another folder or --overwrite")
-    particles = draw_particles(specimen, options, rotations)
+    particles = draw_particles(specimen, options, rotations, shifts, ctf)
     deviation = measure_noise(specimen, particles, options)
     logger.info("noise of standard deviation %.6g", deviation)
     stack = folder / "particles.mrcs"

@@ -17,7 +17,8 @@ _RADIUS = np.array([1.5, 2.3, 1.7, 4.2])
 _LAG = np.array([-28.0, 0.0, 25.0, 12.0])
 _RISE = np.array([-0.9, 0.0, 1.1, 0.2])
 _TURN, _PITCH_RISE = 100.0, 1.5  # degrees and Å a residue
-_AMPLITUDE, _SIGMA = 4.5, 1.2  # Å, a quarter residue's forward scattering; Å
+_AMPLITUDE = 4.5  # Å, a quarter of a residue's forward scattering
+SIGMA = 1.5  # Å, of every pseudo-atom
 
 
 class Hinge(eqx.Module):
@@ -42,7 +43,7 @@ class Hinge(eqx.Module):
         body = jnp.broadcast_to(self.body, (*angle.shape, *self.body.shape))
         ones = jnp.ones((len(self.body) + len(self.arm), 1), body.dtype)
         position = jnp.concatenate([body, moved], axis=-2)
-        return GaussianAtoms(position, _AMPLITUDE * ones, _SIGMA**2 * ones)
+        return GaussianAtoms(position, _AMPLITUDE * ones, SIGMA**2 * ones)
 
     @staticmethod
     def _row(vector: Float[Array, "3"], rank: int) -> Float[Array, "... 3"]:
@@ -104,8 +105,8 @@ def _arm(root: np.ndarray, forward: np.ndarray, up: np.ndarray) -> list:
     """Lay three long helices from the root and a fist of eight short ones at their end."""
     side = np.cross(up, forward)
 
-    def place(f: float, s: float, u: float) -> np.ndarray:
-        return root + f * forward + s * side + u * up
+    def place(*along: int) -> np.ndarray:
+        return root + along[0] * forward + along[1] * side + along[2] * up
 
     rod = [
         (place(0, 0, 0), place(44, 2, 2)),

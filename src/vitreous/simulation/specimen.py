@@ -1,17 +1,18 @@
 """What is put under the simulated microscope: states of maps, or a molecule that moves."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
+from scipy.fft import next_fast_len
 
 from vitreous.geometry.fourier import half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.imaging.fourier_grid import GridShape, Kernel, volume_to_grid
+from vitreous.geometry.resample import resample
+from vitreous.imaging.fourier_grid import GridShape, Kernel, inscribed_sphere, volume_to_grid
 from vitreous.imaging.gaussians import gaussian_map, project_gaussians
 from vitreous.imaging.slicing import (
     Window,
@@ -20,9 +21,10 @@ from vitreous.imaging.slicing import (
     rotated_frequencies,
     trilinear_corners,
 )
-from vitreous.simulation.phantom import Hinge
+from vitreous.simulation.phantom import SIGMA, Hinge
 
 
+@runtime_checkable
 class Specimen(Protocol):
     """Give noiseless projections of any state, and the truth about the states.
 
@@ -80,11 +82,14 @@ class MapStates(eqx.Module):
         kernel: Kernel = "cubic",
         padding: float = 1.0,
     ) -> "MapStates":
-        """Prepare maps `(s, n, n, n)`; see `volume_to_grid` for kernel and padding."""
+        """Prepare maps `(s, n, n, n)`; see `volume_to_grid` for kernel and padding.
+
+        Density outside the inscribed sphere is cut off: no image could show all of it.
+        """
         prepare = jax.jit(lambda v: volume_to_grid(v, padding, kernel))
-        grids = [prepare(jnp.asarray(volume, jnp.float32)) for volume in maps]
+        maps = np.asarray(maps, np.float32) * inscribed_sphere(maps.shape[-1])
+        grids = [prepare(jnp.asarray(volume)) for volume in maps]
         table = jnp.concatenate([grid.values for grid in grids])
-        maps = np.asarray(maps, np.float32)
         return cls(table, maps, grids[0].shape, kernel, maps.shape[-1], float(pixel_size))
 
     def draw(
@@ -144,24 +149,39 @@ class HingeMotion(eqx.Module):
         pixels: FourierPixels,
     ) -> Complex[Array, "b p"]:
         """Project the atoms of each image's own angle."""
+        fine = oversampled_box(self.box, self.pixel_size, SIGMA)
+        fine_pixels = FourierPixels(fine, pixels.max_shell, pixels.min_shell)
+        step = self.box * self.pixel_size / fine
 
         def one(image: tuple[Array, Array]) -> Array:
             turn, angle = image
             atoms = self.hinge.at(angle[None])
-            return project_gaussians(atoms, turn[None], self.box, self.pixel_size)[0]
+            return project_gaussians(atoms, turn[None], fine, step, sampling="point")[0]
 
         images = jax.lax.map(one, (rotation, coordinate)) / self.pixel_size
-        return pixels.gather(half_plane(images))
+        return fine_pixels.gather(half_plane(images)) * (self.box / fine) ** 2
 
     def volumes(self) -> Float[np.ndarray, "s n n n"]:
-        """Return the map at the middle of each state."""
-        angles: Sequence[float] = self.angles.tolist()
+        """Return the map at the middle of each state, band-limited to its Nyquist frequency."""
+        fine = oversampled_box(self.box, self.pixel_size, SIGMA)
+        step = self.box * self.pixel_size / fine
 
         @jax.jit
         def at(angle: Float[Array, ""]) -> Float[Array, "n n n"]:
             atoms = self.hinge.at(angle[None])
-            return gaussian_map(
-                atoms._replace(position=atoms.position[0]), self.box, self.pixel_size
-            )
+            atoms = atoms._replace(position=atoms.position[0])
+            return resample(gaussian_map(atoms, fine, step, sampling="point"), self.box, 3)
 
-        return np.stack([np.asarray(at(jnp.float32(angle))) for angle in angles])
+        return np.stack([np.asarray(at(jnp.float32(angle))) for angle in self.angles])
+
+
+def oversampled_box(box: int, pixel_size: float, sigma: float, aliasing: float = 0.01) -> int:
+    """Choose a finer sampling of the same extent at which Gaussians alias little.
+
+    **Returns:** a box whose FFT is fast, at which what folds back onto the Nyquist frequency of
+    the coarse box has at most the amplitude `aliasing`.
+    """
+    # exp(−2π²σ²k²) folds onto Nyquist from k = 2 · fine Nyquist − coarse Nyquist.
+    k = np.sqrt(np.log(1 / aliasing) / 2) / (np.pi * sigma)
+    factor = (2 * pixel_size * k + 1) / 2
+    return max(box, next_fast_len(int(np.ceil(box * factor)), real=True)) if factor > 1 else box
