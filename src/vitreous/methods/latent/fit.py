@@ -21,13 +21,6 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import LatentConfig, config_from_dict
 from vitreous.methods.latent.decode import decode_state
 from vitreous.methods.latent.encoder import EncoderInput, LiftEncoder
-from vitreous.methods.latent.foundation import (
-    Foundation,
-    centred_pixels,
-    known_rotation,
-    lay_foundation,
-    transfer_of,
-)
 from vitreous.methods.latent.model import LatentMethod, LatentState
 from vitreous.methods.latent.poses import corrected_pose
 from vitreous.particles import (
@@ -40,6 +33,13 @@ from vitreous.particles import (
 )
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch, Normalization, Storage
+from vitreous.reconstruction.foundation import (
+    Foundation,
+    centred_pixels,
+    known_rotation,
+    lay_foundation,
+    transfer_of,
+)
 from vitreous.training.evaluate import map_images
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.mesh import data_mesh

@@ -19,12 +19,6 @@ from vitreous.imaging.slicing import slice_grid
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.decoder import Decoder
 from vitreous.methods.latent.encoder import Encoder, EncoderInput, LiftEncoder, build_encoder
-from vitreous.methods.latent.foundation import (
-    Foundation,
-    centred_pixels,
-    known_rotation,
-    transfer_of,
-)
 from vitreous.methods.latent.loss import beta_at, bound, kl_divergence, squared_error
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import Pose, corrected_pose
@@ -32,6 +26,12 @@ from vitreous.methods.latent.positional_encoding import PositionalEncoding
 from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
 from vitreous.methods.latent.row_adam import RowTable, gather_rows
 from vitreous.particles.prepare import Batch
+from vitreous.reconstruction.foundation import (
+    Foundation,
+    centred_pixels,
+    known_rotation,
+    transfer_of,
+)
 from vitreous.training.schedules import warmup_decay
 
 

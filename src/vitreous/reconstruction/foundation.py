@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Foundation(NamedTuple):
-    """Hold what a latent model stands on, in units of the prepared pixels.
+    """Hold what a model of heterogeneity stands on, in units of the prepared pixels.
 
     **Fields:** `consensus`: map `(z, y, x)`, already masked, or None. `fsc`: of its half maps.
     `noise`: power per shell. `amplitude`: root mean square signal per shell. `radius`: of the
@@ -193,7 +193,11 @@ def particle_radius(
     box = first.shape[0]
     keep = np.exp(-2 * (shell_index(box, 3, half=True) / (box / 4)) ** 4).astype(np.float32)
     smooth = [
-        np.asarray(volume_from_half_space(half_space(jnp.asarray(m)) * keep, box)).ravel()
+        np.asarray(
+            volume_from_half_space(
+                half_space(jnp.asarray(m)) * jnp.asarray(keep, jnp.complex64), box
+            )
+        ).ravel()
         for m in (first, second)
     ]
     shell = shell_index(box, 3).ravel()
