@@ -83,25 +83,25 @@ def test_eval_vol_refuses_in_one_line(run, capsys):
         assert len(line.strip().splitlines()) == 1
 
 
-def test_weights_of_the_peer_go_to_their_own_reader(tmp_path):
-    weights = tmp_path / "weights.3.pkl"
-    weights.touch()
-    with pytest.raises(InputError, match=r"config\.yaml"):
-        open_decoder(weights)
+def test_eval_vol_decodes_weights_of_the_peer(shared_data, tmp_path, capsys):
+    weights, config = (shared_data / "interop" / f"het_{n}" for n in ("weights.pkl", "config.yaml"))
+    words = ("eval-vol", weights, "-c", config, "-o", tmp_path / "v.mrc", "-z", *[0] * 8)
+    succeeds(*words, "--Apix", "3.5")
+    volume = read_map(tmp_path / "v.mrc")
+    # Figures of cryoDRGN's own eval_vol on these files.
+    assert volume.data.mean() == pytest.approx(-0.0016727, abs=1e-6)
+    assert volume.data.std() == pytest.approx(0.0643445, abs=1e-5)
+    assert volume.data[20, 30, 40] == pytest.approx(-0.0637242, abs=1e-5)
+    assert volume.voxel_size == 3.5
+    assert "--Apix" in fails(capsys, *words)
 
-    class Model:
-        dimensions = 8
 
-        def decode(self, z):
-            return np.zeros((len(z), 4, 4, 4), np.float32)
-
-    (tmp_path / "config.yaml").write_text("lattice_args: {D: 65}")
-    decoder = open_decoder(weights, None, read_peer=lambda w, c: Model())
-    assert decoder.dimensions == 8
-    assert decoder.pixel_size is None
-    assert decoder.decode(np.zeros((2, 8), np.float32)).shape == (2, 4, 4, 4)
+def test_what_is_neither_run_nor_weights_is_refused(tmp_path):
     with pytest.raises(InputError, match="no vitreous run"):
         open_decoder(tmp_path)
+    (tmp_path / "weights.pkl").touch()
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        open_decoder(tmp_path / "weights.pkl")
 
 
 def test_analyze_from_the_command_line(run, capsys):

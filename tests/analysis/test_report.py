@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vitreous.analysis import report as report_module
-from vitreous.analysis.clusters import cluster
+from vitreous.analysis.clusters import Clusters, cluster
 from vitreous.analysis.report import PathCard, Report, VolumeCard, render_report
 from vitreous.analysis.svg import line_chart, nice_ticks
 from vitreous.analysis.variables import Variable, category
@@ -114,6 +114,23 @@ def test_large_sets_are_thinned_but_keep_what_is_referred_to(monkeypatch):
     assert len(rows) <= 15
     np.testing.assert_array_equal(rows[data["centres"]], report.row[report.clusters.centre_index])
     np.testing.assert_array_equal(rows[data["paths"][0]["nearest"]], report.row[[0, 39]])
+
+
+def test_a_large_set_makes_a_page_of_moderate_size():
+    rng = np.random.default_rng(0)
+    n = 120_000
+    variables = [Variable(f"v{i}", rng.random(n).astype(np.float32)) for i in range(25)]
+    codes = np.arange(n) % 2
+    clusters = Clusters(codes, np.zeros((2, 2), np.float32), np.array([0, 1]))
+    report = small_report(
+        variables=[*variables, category("cluster", codes)],
+        presets=[("plane", "v0", "v1")],
+        clusters=clusters,
+        row=np.arange(n),
+        volumes=[],
+        paths=[],
+    )
+    assert len(render_report(report)) < 8e6
 
 
 def test_names_cannot_break_the_page():

@@ -153,8 +153,9 @@ def analyze(
     decoder = run_decoder(run, epoch)
     if options.volumes:
         decoded = _decode(decoder, folder, centres, clusters, ways, pixel_size, options, tell)
+        nearest = [nearest_points(way, z) for way in ways]
         portraits = draw_portraits(
-            decoded[0], decoded[1:], [nearest_points(way, z) for way in ways], options.picture, tell
+            decoded[0], clusters.centre_index, decoded[1:], nearest, options.picture, tell
         )
     truth_table: dict[str, float] = {}
     if truth is not None:

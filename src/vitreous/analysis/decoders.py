@@ -1,10 +1,8 @@
 """Something that decodes, from whatever a user points at: a run, a file in it, peers' weights."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,30 +23,19 @@ class Decoder:
     pixel_size: float | None
 
 
-class PeerModel(Protocol):
-    """What `load_peer_checkpoint(weights, config)` of `vitreous.methods.latent` returns."""
-
-    dimensions: int
-
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Decode latents `(m, d)` to volumes `(m, n, n, n)`."""
-
-
-def open_decoder(
-    weights: Path, config: Path | None = None, epoch: int | None = None, read_peer: Any = None
-) -> Decoder:
+def open_decoder(weights: Path, config: Path | None = None, epoch: int | None = None) -> Decoder:
     """Find what decodes behind a path.
 
     **Arguments:** `weights`: a run folder, anything inside one, or cryoDRGN's `weights.N.pkl`.
     `config`: cryoDRGN's `config.yaml`, by default the one beside its weights. `epoch`: of a run;
-    the last if None. `read_peer`: reads cryoDRGN's files; the method's own reader by default.
+    the last if None.
 
     **Raises:** `InputError` if there is nothing that decodes.
     """
     if not weights.exists():
         raise InputError(f"{weights}: no such file or folder; give a run or a weights file")
     if weights.is_file() and weights.suffix in (".pkl", ".pt", ".pth"):
-        return _peer_decoder(weights, config, read_peer)
+        return _peer_decoder(weights, config)
     folder = next((p for p in (weights, *weights.parents) if (p / "config.yaml").is_file()), None)
     if folder is None or "method" not in Run.open(folder).config:
         raise InputError(f"{weights}: no vitreous run there, and no weights.N.pkl of cryoDRGN")
@@ -69,14 +56,9 @@ def run_decoder(run: Run, epoch: int | None = None) -> Decoder:
     return Decoder(lambda z: run.decode(z, epoch=epoch), dimensions, run.pixel_size)
 
 
-def _peer_decoder(weights: Path, config: Path | None, read_peer: Any) -> Decoder:
-    config = weights.parent / "config.yaml" if config is None else config
-    if not config.is_file():
-        raise InputError(f"{config}: no such file; give the config.yaml of {weights} with --config")
-    if read_peer is None:
-        module = importlib.import_module("vitreous.methods.latent")
-        read_peer = getattr(module, "load_peer_checkpoint", None)
-    if read_peer is None:
-        raise InputError(f"{weights}: this version does not read cryoDRGN's weights; give a run")
-    model: PeerModel = read_peer(weights, config)
-    return Decoder(model.decode, model.dimensions, None)
+def _peer_decoder(weights: Path, config: Path | None) -> Decoder:
+    from vitreous.methods.latent.peer import load_peer_checkpoint
+
+    model = load_peer_checkpoint(weights, config)
+    # Neither of the peer's files holds the size of a voxel.
+    return Decoder(model.decode, model.zdim, None)

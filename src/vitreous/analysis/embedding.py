@@ -15,28 +15,45 @@ def embed_umap(
     **Arguments:** `largest`: above this many points a random subset of this size is laid out and
     the others are placed among their neighbours, which keeps time and memory in bounds.
     """
+    n = len(z)
+    k = min(15, n - 1)
+    if k < 2:
+        return np.zeros((n, 2), np.float32)
+    z = np.ascontiguousarray(z, np.float32)
+    if n <= largest:
+        return _lay_out(z, k, seed)
+    chosen = np.zeros(n, dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(n)[:largest]] = True
+    embedded = np.zeros((n, 2), np.float32)
+    embedded[chosen] = _lay_out(z[chosen], k, seed)
+    embedded[~chosen] = place_among(z[~chosen], z[chosen], embedded[chosen])
+    return embedded
+
+
+def _lay_out(z: np.ndarray, k: int, seed: int) -> np.ndarray:
     # Importing costs seconds (numba): only those who embed pay.
     with warnings.catch_warnings():
         # umap says so when tensorflow, which nothing here uses, is missing.
         warnings.simplefilter("ignore", ImportWarning)
         import umap
 
-    neighbours = min(15, len(z) - 1)
-    if neighbours < 2:
-        return np.zeros((len(z), 2), np.float32)
+    # Exact neighbours: umap's own search calls Python for every pair of a small set, and compiles
+    # an approximate index for a large one.
+    distance, near = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(z)
     # The spectral start needs more points than the plane has dimensions.
     start = "spectral" if len(z) > 16 else "random"
-    reducer = umap.UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1)
-    z = np.ascontiguousarray(z, np.float32)
-    if len(z) <= largest:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*knn_search_index", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*transform", category=UserWarning)
+        reducer = umap.UMAP(
+            n_neighbors=k,
+            init=start,
+            random_state=seed,
+            n_jobs=1,
+            precomputed_knn=(near, distance.astype(np.float32), None),
+            force_approximation_algorithm=True,
+        )
         return np.asarray(reducer.fit_transform(z), np.float32)
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(z), dtype=bool)
-    chosen[rng.permutation(len(z))[:largest]] = True
-    embedded = np.zeros((len(z), 2), np.float32)
-    embedded[chosen] = reducer.fit_transform(z[chosen])
-    embedded[~chosen] = place_among(z[~chosen], z[chosen], embedded[chosen])
-    return embedded
 
 
 def place_among(

@@ -10,7 +10,7 @@ from vitreous.reconstruction.curves import read_curves
 from vitreous.training.run import Run
 
 # What a line of metrics.jsonl says about itself, not about the fit.
-_ABOUT = ("epoch", "step", "images", "seconds", "epoch_mean")
+_ABOUT = ("epoch", "step", "images", "seconds", "epoch_mean", "images_per_second")
 
 
 def run_facts(run: Run, epoch: int, dimensions: int, pixel_size: float) -> list[tuple[str, str]]:
@@ -30,7 +30,9 @@ def run_facts(run: Run, epoch: int, dimensions: int, pixel_size: float) -> list[
     if intervals and intervals[-1]["seconds"] > 0:
         seconds = float(intervals[-1]["seconds"])
         facts.append(("training time", duration(seconds)))
-        speed = sum(e["images"] for e in intervals) / seconds
+        overall = sum(e["images"] for e in intervals) / seconds
+        # The middle interval: without compilation, checkpoints and inference.
+        speed = float(np.median([e.get("images_per_second", overall) for e in intervals]))
         facts.append(("images a second", f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"))
     return facts
 
@@ -48,12 +50,12 @@ def duration(seconds: float) -> str:
 def learning_curves(
     entries: list[dict[str, Any]], last: int
 ) -> tuple[list[int], dict[str, Float[np.ndarray, " e"]]]:
-    """Collect the epoch means of each scalar, the loss first, up to an epoch."""
+    """Collect the epoch means of each scalar up to an epoch, the loss first."""
     means = [e for e in entries if e.get("epoch_mean") and e["epoch"] <= last]
     if not means:
         return [], {}
     names = [n for n in means[-1] if n not in _ABOUT and all(n in m for m in means)]
-    names.sort(key=lambda name: name != "loss")
+    names.sort(key=lambda name: (name != "loss", name == "learning_rate"))
     curves = {n: np.array([m[n] for m in means], np.float64) for n in names}
     return [m["epoch"] for m in means], curves
 

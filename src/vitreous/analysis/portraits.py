@@ -26,16 +26,20 @@ class Portraits:
 
 def draw_portraits(
     centres: Series,
+    centre_index: Int[np.ndarray, " k"],
     paths: Sequence[Series],
     nearest: Sequence[Int[np.ndarray, " m"]],
     size: int,
     tell: Callable[[str, int, int], None],
 ) -> Portraits:
-    """Draw every map; write `volumes.png`, and `movie.gif` (and `.mp4`) of each path.
+    """Draw every map; write `volumes.png`, and `movie.gif` (and `.mp4`) of each series.
 
-    One contour level, view and tint for all, chosen from the cluster centres.
+    One contour level, view and tint for all, chosen from the cluster centres. The centres are a
+    movie too: in their order, which keeps like with like, they tour the landscape where there
+    are particles, as a straight component may not.
 
-    **Arguments:** `nearest`: for each path, the particle nearest to each frame.
+    **Arguments:** `centre_index`: the particle of each centre. `nearest`: for each path, the
+    particle nearest to each frame.
     """
     view = choose_view(centres.volumes, centres.level)
     tint = mobility(centres.volumes, view.level)
@@ -48,14 +52,20 @@ def draw_portraits(
         VolumeCard(surface, [projection(volume, axis) for axis in range(3)])
         for surface, volume in zip(surfaces, centres.volumes, strict=True)
     ]
-    films = []
+    films = [_film("Through the clusters", centres, surfaces, centre_index)]
     for i, (path, near) in enumerate(zip(paths, nearest, strict=True)):
-        title = f"Principal component {i + 1}"
         told = functools.partial(tell, f"movie: principal component {i + 1}")
         frames = render_series(path.volumes, view, size, tint, told)
-        loop = there_and_back(frames)
-        write_gif(path.folder / "movie.gif", loop)
-        write_mp4(path.folder / "movie.mp4", loop)
-        captions = [f"{k + 1} / {len(frames)}" for k in range(len(frames))]
-        films.append(PathCard(title, frames, near, captions))
+        films.append(_film(f"Principal component {i + 1}", path, frames, near))
     return Portraits(cards, films)
+
+
+def _film(
+    title: str, series: Series, frames: Sequence[np.ndarray], nearest: np.ndarray
+) -> PathCard:
+    """Write the movie of a series beside its maps, and keep the frames for the report."""
+    loop = there_and_back(frames)
+    write_gif(series.folder / "movie.gif", loop)
+    write_mp4(series.folder / "movie.mp4", loop)
+    captions = [f"{k + 1} / {len(frames)}" for k in range(len(frames))]
+    return PathCard(title, frames, nearest, captions)

@@ -24,8 +24,10 @@ from vitreous.analysis.variables import Variable
 from vitreous.files import write_text
 
 Picture = UInt8[np.ndarray, "..."]
-# More points than this are too much for a browser to redraw while the mouse moves.
+# More points than this are too much for a browser to redraw while the mouse moves; more bytes of
+# them make a page that is slow to send.
 MOST_POINTS = 100_000
+MOST_BYTES = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,12 @@ def _payload(report: Report) -> dict[str, Any]:
     """Collect what the script needs: quantised columns, centres, paths."""
     count = len(report.row)
     shown = np.arange(count)
-    if count > MOST_POINTS:
+    # 16 bits a value, four letters for three bytes.
+    most = min(MOST_POINTS, int(MOST_BYTES * 3 / 8 / max(len(report.variables), 1)))
+    if count > most:
         rng = np.random.default_rng(0)
         keep = [report.clusters.centre_index, *(p.nearest for p in report.paths)]
-        extra = rng.permutation(count)[: MOST_POINTS - sum(map(len, keep))]
+        extra = rng.permutation(count)[: max(0, most - sum(map(len, keep)))]
         shown = np.unique(np.concatenate([*keep, extra]))
     place = {int(i): k for k, i in enumerate(shown)}
     return {
@@ -214,9 +218,10 @@ def _path_section(report: Report) -> str:
             f'aria-label="Step along {escape(card.title)}"></div></figure>'
         )
     return (
-        '<section id="paths"><h2>Along principal components</h2><p class="note">Decoded '
-        "volumes between the 5th and the 95th percentile. The ring in the landscape is the "
-        f'particle nearest to the frame shown.</p><div class="players">{"".join(players)}'
+        '<section id="paths"><h2>Movies</h2><p class="note">Volumes at the cluster '
+        "centres in their order, and along principal components between the 5th and the 95th "
+        "percentile. The ring in the landscape is the particle nearest to the frame shown."
+        f'</p><div class="players">{"".join(players)}'
         "</div></section>"
     )
 

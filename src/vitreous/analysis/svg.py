@@ -79,4 +79,4 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     power = 10.0 ** np.floor(np.log10(raw))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    return [float(round(i * step, 12)) for i in np.arange(first, last + 1)]
+    return [float(round(i * step, 12)) + 0.0 for i in np.arange(first, last + 1)]
