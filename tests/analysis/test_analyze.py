@@ -46,7 +46,8 @@ def test_the_folder_holds_what_its_readers_look_for(tmp_path, monkeypatch):
         "pc1/vol_001.mrc", "pc1/vol_003.mrc", "pc1/z_values.txt", "pc1/series.cxc",
         "pc1/movie.gif", "pc2/vol_001.mrc", "kmeans4/vol_004.mrc", "kmeans4/labels.pkl",
         "kmeans4/labels.npy", "kmeans4/centers.txt", "kmeans4/centers_ind.txt",
-        "kmeans4/z_values.txt", "kmeans4/z_pca.png", "kmeans4/volumes.png", "kmeans4/series.cxc", "kmeans4/movie.gif",
+        "kmeans4/z_values.txt", "kmeans4/z_pca.png", "kmeans4/volumes.png", "kmeans4/series.cxc",
+        "kmeans4/movie.gif",
     ]  # fmt: skip
     assert [name for name in wanted if not (folder / name).is_file()] == []
     assert not list(folder.rglob(".*"))  # no temporary file is left
