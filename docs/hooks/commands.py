@@ -80,6 +80,8 @@ def _default_names(parameter: inspect.Parameter, kind: Any, is_argument: bool) -
 def _value(kind: Any) -> str:
     """Name the value an option takes; nothing for a flag."""
     options = [k for k in typing.get_args(kind) if k is not type(None)]
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(f"`{word}`" for word in options)
     if typing.get_origin(kind) is tuple:
         return " ".join(_value(k) for k in typing.get_args(kind))
     if typing.get_origin(kind) is list:
@@ -107,4 +109,3 @@ def _default(value: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-

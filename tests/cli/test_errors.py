@@ -25,7 +25,7 @@ MISSING_FILE = {
     "pc-traversal": "lost.pkl",
     "graph-traversal": "lost.pkl --anchors 1 2",
     "direct-traversal": "lost.pkl --anchors 1 2",
-    "simulate": "lost.pdb -o simulated",
+    "simulate": "lost.pdb -D 16 --apix 4 -o simulated",
 }
 
 

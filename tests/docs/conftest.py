@@ -1,34 +1,10 @@
-"""The pages under test, and a small particle set for their examples."""
+"""A small particle set for the examples of the pages."""
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from vitreous.simulation import HingeMotion, ParticleOptions, hinge_phantom, simulate_particles
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-_FENCE = re.compile(r"^```(?P<language>\w+)(?P<about>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
-
-
-@dataclass(frozen=True)
-class Example:
-    """A fenced block of a page; `title` names the file that it is."""
-
-    language: str
-    title: str | None
-    text: str
-
-
-def examples(page: Path) -> list[Example]:
-    found = []
-    for match in _FENCE.finditer(page.read_text(encoding="utf-8")):
-        title = re.search(r'title="([^"]+)"', match["about"])
-        found.append(Example(match["language"], title and title[1], match["text"]))
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import sys
 
 import jax
 import pytest
-from conftest import PAGES, ROOT, examples
+from pages import PAGES, ROOT, examples
 
 PYTHON_PAGES = [page for page in PAGES if any(e.language == "python" for e in examples(page))]
 
