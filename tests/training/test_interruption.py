@@ -46,7 +46,7 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tmp_path, way):
     process.communicate(timeout=60)
     assert [p.step for p in Run.open(tmp_path / way).checkpoints.positions()] == [0]
     # What a writer killed half-way would have left.
-    (tmp_path / way / "checkpoints" / "50.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / way / "checkpoints" / "2000000.orbax-checkpoint-tmp").mkdir()
     with (tmp_path / way / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "st')
     assert_goes_on_as_if_nothing_happened(tmp_path / way, tmp_path / f"whole-{way}")
@@ -64,14 +64,18 @@ def test_sigterm_within_an_epoch_saves_and_exits_0(tmp_path):
     assert_goes_on_as_if_nothing_happened(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGUSR1])
-def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, kind):
+# An epoch has 4 blocks: stop within it, at its last block, and after it.
+@pytest.mark.parametrize(
+    "kind, block, at",
+    [(signal.SIGTERM, 2, (0, 12)), (signal.SIGUSR1, 3, (0, 13)), (signal.SIGTERM, 4, (1, 4))],
+)
+def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, kind, block, at):
     record, seen = MetricsLog.record, []
 
     def signalling(self, epoch, step, *rest):
         record(self, epoch, step, *rest)
         seen.append(step)
-        if len(seen) == 4:
+        if len(seen) == block:
             os.kill(os.getpid(), kind)
 
     before = signal.getsignal(kind)
@@ -80,10 +84,27 @@ def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, kind):
     with pytest.raises(Interrupted, match=kind.name):
         run_toy("parts", count=100, epochs=3)
     assert signal.getsignal(kind) == before
+    last = Run.open(tmp_path / "parts").checkpoints.latest()
+    assert (last.epoch, last.step) == at
     parts = run_toy("parts", count=100, epochs=3)
     assert_same(whole, parts)
-    assert seen == sorted(seen)
-    assert [p.step for p in Run.open(tmp_path / "parts").checkpoints.positions()] == [0, 0, 0]
+    run = Run.open(tmp_path / "parts")
+    assert [p.step for p in run.checkpoints.positions()] == [0, 0, 0]
+    entries = run.metrics()
+    assert [e["step"] for e in entries if "epoch_mean" not in e] == [
+        13 * epoch + step for epoch in range(3) for step in (4, 8, 12, 13)
+    ]
+    assert [e["epoch"] for e in entries if "epoch_mean" in e] == [1, 2, 3]
+
+
+def test_another_batch_size_goes_on_after_an_epoch(run_toy, tmp_path):
+    run_toy(epochs=2, batch_size=8)
+    # Fewer steps an epoch: the newest checkpoint is the one of the last epoch all the same.
+    run_toy(epochs=3, batch_size=23)
+    run = Run.open(tmp_path / "run")
+    assert run.epochs() == [1, 2, 3]
+    assert run.checkpoints.latest().steps == 2
+    assert [e["epoch"] for e in run.metrics() if "epoch_mean" in e] == [1, 2, 3]
 
 
 def test_ctrl_c_leaves_the_last_checkpoint(run_toy, assert_same, monkeypatch, tmp_path):

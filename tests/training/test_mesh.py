@@ -24,13 +24,13 @@ def test_eight_devices_equal_one(tmp_path):
         check=True,
     )
     results = json.loads(result.stdout)
-    assert len(results) == 4
+    assert len(results) == 2
     for name, found in results.items():
         # float32 sums over a batch in another order, after 12 steps of Adam with values below 1.
         assert found["difference"] < 2e-6, name
         assert found["spread"] == 8, name
-    assert results["48 resident"]["rows"] == 6, "the table is spread along the data axis"
-    assert results["45 resident"]["rows"] == 45, "a table that does not divide is copied"
+    assert results["48"]["rows"] == 6, "the table is spread along the data axis"
+    assert results["45"]["rows"] == 45, "a table that does not divide is copied"
 
 
 def test_more_devices_than_there_are():

@@ -7,18 +7,25 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.device_data import (
+    SPREAD,
+    WHOLE,
+    DeviceData,
+    one_device,
+    put_columns,
+    rows_sharding,
+    take_rows,
+    write_rows,
+)
 from vitreous.particles.memory import free_device_memory
 from vitreous.particles.order import EpochPlan, epoch_plan
 from vitreous.particles.prepare import (
@@ -32,53 +39,14 @@ from vitreous.particles.prepare import (
     prepare_images,
 )
 from vitreous.particles.source import check_finite
+from vitreous.particles.streaming import read_ahead
 from vitreous.particles.table import ParticleTable
 
 logger = logging.getLogger(__name__)
 
-DATA_AXIS = "data"
 # Room left on the device for the model, its gradients and the work of a step.
 _RESIDENT_SHARE = 0.5
 _CHUNK_BYTES = 64 << 20
-
-
-class Columns(NamedTuple):
-    """Hold what is known of each particle, on the device: one row a particle."""
-
-    rotation: Float[Array, "n 3 3"] | None
-    shift: Float[Array, "n 2"]
-    pixel_size: Float[Array, " n"]
-    ctf: CTFParameters | None
-
-
-class DeviceData(NamedTuple):
-    """Hold the arrays that a jitted step reads batches from; `planes` is None when streaming."""
-
-    columns: Columns
-    planes: Float[Array, "n 2 p"] | None
-    mean: Float[Array, ""]
-    std: Float[Array, ""]
-
-
-def _one_device(mesh: Mesh | None) -> bool:
-    return mesh is None or mesh.size == 1
-
-
-def _take_rows(array: Array, rows: Int[Array, " b"], mesh: Mesh | None) -> Array:
-    """Gather rows of an array whose rows lie spread over the mesh; the result is spread too."""
-    if _one_device(mesh):
-        return array.at[rows].get(mode="promise_in_bounds")
-
-    def local(part: Array, wanted: Array) -> Array:
-        place = wanted - jax.lax.axis_index(DATA_AXIS) * part.shape[0]
-        here = (place >= 0) & (place < part.shape[0])
-        found = part.at[jnp.clip(place, 0, part.shape[0] - 1)].get(mode="promise_in_bounds")
-        found = jnp.where(here.reshape(-1, *[1] * (part.ndim - 1)), found, 0)
-        # One device has the row, the others add zeros: exact, whatever the number of devices.
-        return jax.lax.psum_scatter(found, DATA_AXIS, scatter_dimension=0, tiled=True)
-
-    spread, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
-    return jax.shard_map(local, mesh=mesh, in_specs=(spread, whole), out_specs=spread)(array, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +95,7 @@ class PreparedImages:
             radius = window_radius if window_radius is not None else 0.85
             normalization = estimate_normalization(source, table, radius)
         mean, std = (np.float32(value) for value in normalization)
-        arrays = DeviceData(_put_columns(table, mesh), None, jnp.asarray(mean), jnp.asarray(std))
+        arrays = DeviceData(put_columns(table, mesh), None, jnp.asarray(mean), jnp.asarray(std))
         data = cls(table, source, recipe, normalization, arrays, mesh)
         need = len(table) * 2 * len(pixels) * np.dtype(jnp.dtype(storage)).itemsize
         room = _RESIDENT_SHARE * free_device_memory(data.devices)
@@ -174,7 +142,7 @@ class PreparedImages:
         """Gather a batch from resident images; pure, for use inside a jitted function."""
         if arrays.planes is None:
             raise ValueError("the images are streamed: use batch_of_images")
-        planes = _take_rows(arrays.planes, rows, self.mesh)
+        planes = take_rows(arrays.planes, rows, self.mesh)
         return self._assemble(arrays, planes, rows, weight)
 
     def batch_of_images(
@@ -186,45 +154,29 @@ class PreparedImages:
     ) -> Batch:
         """Prepare streamed images into a batch; pure, for use inside a jitted function."""
         prepare = partial(prepare_images, recipe=self.recipe)
-        if not _one_device(self.mesh):
+        if not one_device(self.mesh):
             # Left to itself the compiler copies the images to every device for the transform.
-            spread, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
             prepare = jax.shard_map(
-                prepare, mesh=self.mesh, in_specs=(spread, whole, whole), out_specs=spread
+                prepare, mesh=self.mesh, in_specs=(SPREAD, WHOLE, WHOLE), out_specs=SPREAD
             )
         return self._assemble(arrays, prepare(images, arrays.mean, arrays.std), rows, weight)
 
     def _assemble(self, arrays: DeviceData, planes: Array, rows: Array, weight: Array) -> Batch:
-        columns = jax.tree.map(lambda column: _take_rows(column, rows, self.mesh), arrays.columns)
-        if not _one_device(self.mesh):
-            spread = NamedSharding(self.mesh, PartitionSpec(DATA_AXIS))
-            rows, weight = jax.lax.with_sharding_constraint((rows, weight), spread)
+        columns = jax.tree.map(lambda column: take_rows(column, rows, self.mesh), arrays.columns)
+        if not one_device(self.mesh):
+            placed = rows_sharding(self.mesh)
+            rows, weight = jax.lax.with_sharding_constraint((rows, weight), placed)
         return Batch(planes_to_pixels(planes), *columns, index=rows, weight=weight)
 
     def stream(
         self, plan: EpochPlan, first: int = 0, *, group: int = 1, threads: int = 2, ahead: int = 4
     ) -> Iterator[Float[Array, "b n n"]]:
-        """Iterate over the raw images of each step of a plan, read ahead by worker threads.
-
-        **Arguments:** `first`: step to begin with. `group`: steps whose images are read at once,
-        in the order of the file; up to `threads + 2` groups are held. `ahead`: batches read
-        before they are asked for: the batch queue, when `group` is 1.
+        """Iterate over the raw images of each step of a plan; arguments as in `read_ahead`.
 
         **Returns:** images on the devices, `(b, n, n)` float32, one array a step.
         """
-        groups = grain.MapDataset.source(_Groups(self, plan.rows, group))[first // group :]
-        options = grain.ReadOptions(
-            num_threads=threads, prefetch_buffer_size=max(threads, ahead // group)
-        )
-        reader = iter(groups.to_iter_dataset(options))
-        done = first % group
-        try:
-            for images in reader:
-                for batch in images[done:]:
-                    yield jax.device_put(batch, self._spread())
-                done = 0
-        finally:
-            reader.close()
+        steps = read_ahead(self.read, plan.rows, first, group=group, threads=threads, ahead=ahead)
+        return (jax.device_put(images, rows_sharding(self.mesh)) for images in steps)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Iterate over all particles in the order of the table, the last batch filled up."""
@@ -237,11 +189,6 @@ class PreparedImages:
             make = jax.jit(self.batch_of_images)
             for images, rows, weight in zip(self.stream(plan), *plan, strict=True):
                 yield make(self.arrays, images, jnp.asarray(rows), jnp.asarray(weight))
-
-    def _spread(self):
-        if self.mesh is None:
-            return jax.devices()[0]
-        return NamedSharding(self.mesh, PartitionSpec(DATA_AXIS))
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Read raw images by row, float32 `(b, n, n)`, and refuse NaN pixels."""
@@ -265,48 +212,12 @@ class PreparedImages:
                     rows = np.arange(start, min(start + chunk, stop))
                     images = jnp.asarray(self.read(rows))
                     planes = prepare_images(images, self.arrays.mean, self.arrays.std, self.recipe)
-                    part = _write_rows(part, planes, np.int32(start - first))
+                    part = write_rows(part, planes, np.int32(start - first))
             parts.append(part)
         if len(parts) == 1:
             return parts[0]
         shape = (rows_per_device * len(parts), 2, p)
-        return jax.make_array_from_single_device_arrays(shape, self._spread(), parts)
-
-
-@partial(jax.jit, donate_argnums=0)
-def _write_rows(array: Array, rows: Array, start: Array) -> Array:
-    return jax.lax.dynamic_update_slice_in_dim(array, rows, start, axis=0)
-
-
-class _Groups:
-    """The raw images of groups of steps, as a random-access source for Grain's threads."""
-
-    def __init__(self, data: PreparedImages, rows: np.ndarray, group: int) -> None:
-        self._data, self._rows, self._group = data, rows, group
-
-    def __len__(self) -> int:
-        return -(-len(self._rows) // self._group)
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        rows = self._rows[number * self._group : (number + 1) * self._group]
-        images = self._data.read(rows.ravel())
-        return images.reshape(*rows.shape, *images.shape[1:])
-
-
-def _put_columns(table: ParticleTable, mesh: Mesh | None) -> Columns:
-    """Put the per-particle columns on the devices, filled up to a multiple of their number."""
-    count = 1 if mesh is None else mesh.size
-    fill = -len(table) % count
-
-    def put(column: np.ndarray) -> Array:
-        column = np.asarray(column, np.float32)
-        column = np.pad(column, [(0, fill)] + [(0, 0)] * (column.ndim - 1), mode="edge")
-        if mesh is None:
-            return jnp.asarray(column)
-        return jax.device_put(column, NamedSharding(mesh, PartitionSpec(DATA_AXIS)))
-
-    columns = Columns(table.rotation, table.shift, table.pixel_size, table.ctf)
-    return jax.tree.map(put, columns)
+        return jax.make_array_from_single_device_arrays(shape, rows_sharding(self.mesh), parts)
 
 
 def _check_table(table: ParticleTable, source: ImageReader) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints of a run: the whole state of a fit and its place in the stream, by Orbax.
 
-A checkpoint is a folder named by its global step. It appears under that name only when whole;
-whatever a killed writer left has another name and is never picked.
+A checkpoint is a folder named by its place in millionths of an epoch: `3000000` after three. It
+appears under that name only when whole; whatever a killed writer left has another name and is
+never picked.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from vitreous.errors import InputError
+from vitreous.training.position import Position
 
 # Left free on the disk for logs and the index of the checkpoint itself.
 _SPARE_BYTES = 1 << 20
@@ -35,22 +37,6 @@ def _quiet_writer() -> Iterator[None]:
         yield
     finally:
         threading.excepthook, log.disabled = hook, disabled
-
-
-@dataclass(frozen=True)
-class Position:
-    """Say where in the stream a state stands.
-
-    Fields: `epoch`: epochs completed. `step`: steps done in the epoch under way. `global_step`:
-    steps done in all. `seed`, `batch_size`, `images`: what fixes the stream.
-    """
-
-    epoch: int
-    step: int
-    global_step: int
-    seed: int
-    batch_size: int
-    images: int
 
 
 def name_leaves(state: PyTree) -> dict[str, Any]:
@@ -118,10 +104,11 @@ class Checkpoints:
         return ocp.CheckpointManager(self.folder.resolve(), options=options)
 
     def positions(self) -> list[Position]:
-        """List where the whole checkpoints stand, in the order of their steps."""
+        """List where the whole checkpoints stand, oldest first; sees those of another process."""
         if not self.folder.is_dir():
             return []
-        return [self._position(step) for step in sorted(self._manager.all_steps())]
+        self._manager.reload()
+        return [self._position(number) for number in sorted(self._manager.all_steps())]
 
     def latest(self) -> Position | None:
         """Return the place of the newest checkpoint, None if there is none."""
@@ -139,9 +126,9 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        arrays = {name: _to_host(leaf) for name, leaf in name_leaves(state).items()}
-        if position.global_step in self._manager.all_steps():
+        if position.number in self._manager.all_steps():
             return
+        arrays = {name: _to_host(leaf) for name, leaf in name_leaves(state).items()}
         need = sum(array.nbytes for array in arrays.values())
         free = shutil.disk_usage(self.folder).free
         if free < 1.1 * need + _SPARE_BYTES:
@@ -149,7 +136,7 @@ class Checkpoints:
         try:
             with _quiet_writer():
                 self._manager.save(
-                    position.global_step,
+                    position.number,
                     args=ocp.args.Composite(
                         state=ocp.args.StandardSave(arrays),
                         position=ocp.args.JsonSave(asdict(position)),
@@ -161,7 +148,7 @@ class Checkpoints:
             if isinstance(error, Exception):
                 raise self._cannot_write(str(error).splitlines()[0][:200]) from error
             raise
-        self._positions[position.global_step] = position
+        self._positions[position.number] = position
 
     def _cannot_write(self, why: str) -> InputError:
         return InputError(
@@ -175,11 +162,11 @@ class Checkpoints:
 
         try:
             read = self._manager.restore(
-                position.global_step, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+                position.number, args=ocp.args.Composite(state=ocp.args.StandardRestore())
             )
         except Exception as error:
             raise InputError(
-                f"{self.folder / str(position.global_step)}: cannot be read "
+                f"{self.folder / str(position.number)}: cannot be read "
                 f"({str(error).splitlines()[0][:200]}); remove this folder to use an older one"
             ) from error
         return {name: np.asarray(array) for name, array in read["state"].items()}
@@ -198,9 +185,20 @@ class Checkpoints:
             raise InputError(f"{self.folder}: {which} (epochs with one: {has})")
         return positions[-1]
 
-    def remove(self, position: Position) -> None:
-        """Delete one checkpoint."""
-        self._manager.delete(position.global_step)
+    def prune(self, keep: int | None = None) -> None:
+        """Delete what the newest checkpoint replaces.
+
+        Of the older ones within an epoch none stays; of those after an epoch, with the newest,
+        the last `keep`, or all.
+        """
+        *older, newest = self.positions()
+        finished = [p for p in older if p.step == 0]
+        spare = [p for p in older if p.step]
+        if keep is not None:
+            stay = max(keep - (newest.step == 0), 0)
+            spare += finished[: max(len(finished) - stay, 0)]
+        for position in spare:
+            self._manager.delete(position.number)
 
     def remove_leftovers(self) -> None:
         """Delete what a killed or failed writer left behind."""
@@ -208,8 +206,12 @@ class Checkpoints:
             for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _position(self, step: int) -> Position:
+    def _position(self, number: int) -> Position:
         import orbax.checkpoint as ocp
 
-        read = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
-        return Position(**read["position"])
+        if number not in self._positions:
+            wanted = ocp.args.Composite(position=ocp.args.JsonRestore())
+            self._positions[number] = Position(
+                **self._manager.restore(number, args=wanted)["position"]
+            )
+        return self._positions[number]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from rich.console import Console
@@ -14,10 +13,11 @@ from rich.console import Console
 from vitreous.errors import InputError, Interrupted
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import epoch_plan, shuffled_order
-from vitreous.particles.prepare import name_images
-from vitreous.training.checkpoint import Position, fill_leaves
+from vitreous.training.checkpoint import fill_leaves
+from vitreous.training.guard import check_losses, check_weights
 from vitreous.training.method import Method, State
 from vitreous.training.metrics_log import MetricsLog
+from vitreous.training.position import Position
 from vitreous.training.precision import Precision, matmul_precision
 from vitreous.training.progress import FitProgress, duration, run_log
 from vitreous.training.run import Run
@@ -128,7 +128,7 @@ class _Fit:
         console = None if options.quiet else Console(stderr=True)
         step = done * self.steps + position
         with (
-            MetricsLog(run.path, step) as self.log,
+            MetricsLog(run.path, done, step, within=position > 0) as self.log,
             FitProgress(options.epochs, self.steps, console) as self.progress,
         ):
             self.progress.start(step)
@@ -136,7 +136,7 @@ class _Fit:
                 arrays = self._epoch(arrays, epoch, position, stop)
                 position = 0
         if console is not None:
-            console.print(f"[dim]{run.path}[/dim]", highlight=False)
+            console.print(str(run.path), style="dim", markup=False, highlight=False)
         return self.stepper.whole(arrays)
 
     def _start(self) -> tuple[PyTree, int, int]:
@@ -144,18 +144,7 @@ class _Fit:
         last = self.run.checkpoints.latest()
         if last is None:
             return self.stepper.init(), 0, 0
-        here = self._position(0, 0)
-        if last.images != here.images:
-            raise InputError(
-                f"{self.run.path}: its checkpoint was made from {last.images} images, "
-                f"now there are {here.images}"
-            )
-        for name in ("seed", "batch_size"):
-            if last.step and getattr(last, name) != getattr(here, name):
-                raise InputError(
-                    f"{self.run.path}: stopped within an epoch with {name} "
-                    f"{getattr(last, name)}, cannot go on with {getattr(here, name)}"
-                )
+        last.check_continues(self._position(0, 0), self.run.path)
         arrays = fill_leaves(self.stepper.shapes, self.run.checkpoints.load(last))
         logger.info("going on after epoch %d, step %d", last.epoch, last.step)
         return self.stepper.put(arrays), last.epoch, last.step
@@ -173,7 +162,7 @@ class _Fit:
             # The metrics of a block are read while the next one runs: no gap on the device.
             self._read_pending()
             self.pending = lambda f=first, c=count, get=fetch: self._read(plan, epoch, f, c, get())
-            if under_way.position < self.steps and (stop or self._is_due()):
+            if stop or (self._is_due() and under_way.position < self.steps):
                 self._read_pending()
                 self._save(arrays, epoch, under_way.position)
                 if stop:
@@ -190,13 +179,11 @@ class _Fit:
         line = f"epoch {done}/{options.epochs}: {words}; {spent}, {rate:.0f} images/s"
         logger.info(line)
         self.progress.tell(line)
-        if done % options.checkpoint_every == 0 or done == options.epochs or stop:
+        if done % options.checkpoint_every == 0 or done == options.epochs:
             if self.on_checkpoint is not None:
                 self.on_checkpoint(self.stepper.whole(arrays), done)
             self._save(arrays, done, 0)
             self.log.plot(at_once=done == options.epochs)
-        if stop and done < options.epochs:
-            self._interrupt(stop, done, 0)
         return arrays
 
     def _read_pending(self) -> None:
@@ -206,15 +193,8 @@ class _Fit:
 
     def _read(self, plan, epoch: int, first: int, count: int, metrics) -> None:
         """Record a block's metrics and stop at the first loss that is not finite."""
-        bad = np.flatnonzero(~np.isfinite(metrics["loss"]))
-        if len(bad):
-            at = first + int(bad[0])
-            real = plan.rows[at][plan.weight[at] > 0]
-            raise InputError(
-                f"training stopped: the loss is {metrics['loss'][bad[0]]} at epoch {epoch + 1}, "
-                f"step {at + 1} of {self.steps}; the batch: {name_images(self.data.table, real)}. "
-                f"{self._last_good()}; lower the learning rate, or leave images out (--ind)"
-            )
+        newest = self.run.checkpoints.latest
+        check_losses(metrics["loss"], first, epoch, plan, self.data.table, newest)
         images = plan.weight[first : first + count].sum(1)
         means = {
             name: float(np.average(values.astype(np.float64), weights=images))
@@ -228,12 +208,6 @@ class _Fit:
         self.log.record(epoch + 1, step, int(images.sum()), means)
         self.progress.advance(epoch + 1, step, means["loss"], rate)
 
-    def _last_good(self) -> str:
-        last = self.run.checkpoints.latest()
-        if last is None:
-            return "No checkpoint was written yet"
-        return f"The last good checkpoint is epoch {last.epoch}, step {last.step}"
-
     def _is_due(self) -> bool:
         return time.monotonic() - self.last_checkpoint > 60 * self.options.checkpoint_minutes
 
@@ -241,7 +215,7 @@ class _Fit:
         return Position(
             epoch=epoch,
             step=step,
-            global_step=epoch * self.steps + step,
+            steps=self.steps,
             seed=self.options.seed,
             batch_size=self.batch_size,
             images=len(self.data),
@@ -249,21 +223,10 @@ class _Fit:
 
     def _save(self, arrays: PyTree, epoch: int, step: int) -> None:
         """Write a checkpoint, then remove those it replaces."""
-        if bool(_any_nan(arrays)):
-            raise InputError(
-                f"training stopped: a weight is NaN after epoch {epoch}, step {step} though the "
-                f"loss is finite. {self._last_good()}; lower the learning rate"
-            )
-        checkpoints = self.run.checkpoints
-        checkpoints.save(arrays, self._position(epoch, step))
-        *older, _ = checkpoints.positions()
-        finished = [p for p in older if p.step == 0]
-        spare = [p for p in older if p.step]
-        if self.options.keep is not None:
-            left = self.options.keep - (step == 0)
-            spare += finished[: len(finished) - left] if left > 0 else finished
-        for position in spare:
-            checkpoints.remove(position)
+        position = self._position(epoch, step)
+        check_weights(arrays, position, self.run.checkpoints.latest)
+        self.run.checkpoints.save(arrays, position)
+        self.run.checkpoints.prune(self.options.keep)
         self.last_checkpoint = time.monotonic()
 
     def _interrupt(self, stop, epoch: int, step: int) -> None:
@@ -272,12 +235,3 @@ class _Fit:
             f"stopped by {stop.signal.name} after epoch {epoch}, step {step} of {self.steps}; "
             f"continue with: {self.options.resume_command}"
         )
-
-
-@jax.jit
-def _any_nan(arrays: PyTree) -> jax.Array:
-    found = jnp.array(False)
-    for leaf in jax.tree.leaves(arrays):
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
-            found = found | jnp.isnan(leaf).any()
-    return found

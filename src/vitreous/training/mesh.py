@@ -2,11 +2,11 @@
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PyTree
 
 from vitreous.errors import InputError
-from vitreous.particles.loader import DATA_AXIS
+from vitreous.particles.device_data import DATA_AXIS, SPREAD, WHOLE
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
@@ -31,7 +31,6 @@ def state_sharding(state: PyTree, per_particle: PyTree, mesh: Mesh) -> PyTree:
 
     def place(leaf, is_table: bool) -> NamedSharding:
         divides = leaf.ndim > 0 and leaf.shape[0] % mesh.size == 0
-        spread = PartitionSpec(DATA_AXIS) if is_table and divides else PartitionSpec()
-        return NamedSharding(mesh, spread)
+        return NamedSharding(mesh, SPREAD if is_table and divides else WHOLE)
 
     return jax.tree.map(place, state, per_particle)

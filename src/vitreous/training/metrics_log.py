@@ -22,14 +22,25 @@ class MetricsLog:
     in all), `images` (averaged over), `seconds` (since the run began) and the means of the
     scalars. After an epoch one more line holds the means over it and `"epoch_mean": true`.
 
-    **Arguments:** `folder`: the run. `step`: where the fit goes on; later lines, written by a
-    process that was killed after its last checkpoint, are dropped.
+    **Arguments:** `folder`: the run. `epoch`: epochs completed where the fit goes on. `step`:
+    steps done in all there; 0 for a new run. `within`: the fit goes on within an epoch. Lines
+    of a process that was killed after its last checkpoint are dropped.
     """
 
-    def __init__(self, folder: Path, step: int = 0) -> None:
+    def __init__(
+        self, folder: Path, epoch: int = 0, step: int = 0, *, within: bool = False
+    ) -> None:
         self._folder = folder
         self._file = folder / "metrics.jsonl"
-        self._entries = [e for e in read_metrics(self._file) if e["step"] <= step]
+        self._entries = [
+            entry
+            for entry in read_metrics(self._file)
+            if entry["epoch"] <= epoch
+            or (
+                (within and entry["epoch"] == epoch + 1 and entry["step"] <= step)
+                and "epoch_mean" not in entry
+            )
+        ]
         write_text(self._file, "".join(json.dumps(entry) + "\n" for entry in self._entries))
         before = self._entries[-1]["seconds"] if self._entries else 0.0
         self._began = time.monotonic() - before

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from vitreous.particles.loader import DeviceData, PreparedImages
+from vitreous.particles.device_data import DeviceData
+from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import EpochPlan
 from vitreous.training.mesh import state_sharding
 from vitreous.training.method import Method
