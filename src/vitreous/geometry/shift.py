@@ -1,11 +1,11 @@
 """Shift images in Fourier space, and crop or pad arrays about their centre."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.rotations import AnyArray
+from vitreous.geometry.waves import wave_of_turns
 
 
 def phase_shift(
@@ -18,8 +18,7 @@ def phase_shift(
     """
     # Full precision: accelerators would otherwise shorten the products, hence the phases.
     turns = jnp.einsum("...pd,...d->...p", frequency, shift, precision="highest")
-    angle = -2 * np.pi * turns
-    return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+    return wave_of_turns(-turns)
 
 
 def crop_centered(x: AnyArray, size: int, dimensions: int) -> AnyArray:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vitreous.geometry.rotations import AnyArray
+from vitreous.geometry.waves import sine_of_turns
 
 Contrast = Literal["white", "dark"]
 
@@ -74,11 +75,11 @@ def evaluate_ctf(
     # cos 2(θ − a) = cos 2θ cos 2a + sin 2θ sin 2a, with k² cos 2θ = kx² − ky²: no atan2 needed.
     axis = angle * (np.pi / 90)
     astigmatism = jnp.cos(axis) * (kx * kx - ky * ky) + jnp.sin(axis) * (2 * kx * ky)
-    chi = (
-        (0.5 * np.pi) * wavelength * ((u + v) * square + (u - v) * astigmatism)
-        - (0.5e7 * np.pi) * cs * wavelength**3 * square * square
-        + phase * (np.pi / 180)
+    # χ in turns. √(1−w²) sin χ + w cos χ = sin(χ + arcsin w): one sine in place of three functions.
+    turns = (
+        0.25 * wavelength * ((u + v) * square + (u - v) * astigmatism)
+        - 0.25e7 * cs * wavelength**3 * square * square
+        + (phase / 360 + jnp.arcsin(w) / (2 * np.pi))
     )
-    value = jnp.sqrt(1 - w * w) * jnp.sin(chi) + w * jnp.cos(chi)
-    value = value * scale * jnp.exp(-0.25 * b * square)
+    value = sine_of_turns(turns) * scale * jnp.exp(-0.25 * b * square)
     return value if contrast == "white" else -value

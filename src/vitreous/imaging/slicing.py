@@ -102,6 +102,17 @@ def read_window(table: Float[Array, "v 2"], window: Window) -> Complex[Array, ".
     return jax.lax.complex(total[..., 0], imaginary)
 
 
+def read_windows(table: Float[Array, "v 2*k"], window: Window) -> Complex[Array, "... k"]:
+    """Interpolate `k` grids at once; the table holds all real parts, then all imaginary parts."""
+    count = table.shape[-1] // 2
+    total = jnp.zeros((*window.conjugate.shape, 2 * count), table.dtype)
+    for entry, weight in zip(window.entries, window.weights, strict=True):
+        total += table.at[entry].get(mode="promise_in_bounds") * weight[..., None]
+    mate = window.conjugate[..., None]
+    imaginary = jnp.where(mate, -total[..., count:], total[..., count:])
+    return jax.lax.complex(total[..., :count], imaginary)
+
+
 def insert_window(
     table: Float[Array, "v 2"], window: Window, values: Complex[Array, "..."]
 ) -> Float[Array, "v 2"]:
