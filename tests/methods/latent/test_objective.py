@@ -113,7 +113,9 @@ def test_pose_correction_is_the_angle_and_shift_it_says():
     shift = jnp.ones((3, 2))
     same = corrected_pose(rotation, shift, jnp.zeros((3, 5)))
     np.testing.assert_allclose(same.rotation, rotation, atol=1e-6)
-    moved = corrected_pose(rotation, shift, jnp.tile(jnp.array([[0.0, 3.0, 0.0, 2.0, -1.0]]), (3, 1)))
+    moved = corrected_pose(
+        rotation, shift, jnp.tile(jnp.array([[0.0, 3.0, 0.0, 2.0, -1.0]]), (3, 1))
+    )
     angle = geodesic_distance(moved.rotation, rotation)
     np.testing.assert_allclose(angle, 3, atol=1e-3)
     np.testing.assert_allclose(moved.shift, shift + jnp.array([[2.0, -1.0]]))

@@ -33,6 +33,15 @@ def _phase_flipped(seen: EncoderInput) -> Complex[Array, "b q"]:
     return seen.pixels * jnp.sign(seen.ctf).astype(seen.pixels.dtype)
 
 
+def lifted_residual(lifting: Lifting, seen: EncoderInput) -> Float[Array, "b v"]:
+    """Lift the matched-filtered difference between images and consensus."""
+    residual = seen.pixels
+    if seen.consensus is not None:
+        residual = residual - seen.ctf.astype(residual.dtype) * seen.consensus
+    matched = residual * (seen.ctf * seen.inverse_noise[None]).astype(residual.dtype)
+    return lifting(matched, seen.rotation)
+
+
 class LiftEncoder(eqx.Module):
     """Encode what is left of an image beyond the consensus, in the frame of the molecule."""
 
@@ -40,17 +49,9 @@ class LiftEncoder(eqx.Module):
     scale: Float[Array, ""]
     lifting: Lifting
 
-    def features(self, seen: EncoderInput) -> Float[Array, "b v"]:
-        """Lift the matched-filtered residual."""
-        residual = seen.pixels
-        if seen.consensus is not None:
-            residual = residual - seen.ctf.astype(residual.dtype) * seen.consensus
-        matched = residual * (seen.ctf * seen.inverse_noise[None]).astype(residual.dtype)
-        return self.lifting(matched, seen.rotation)
-
     def __call__(self, seen: EncoderInput) -> Float[Array, "b outputs"]:
         """Return the network's outputs; the viewing direction is an input too."""
-        features = self.features(seen) * jax.lax.stop_gradient(self.scale)
+        features = lifted_residual(self.lifting, seen) * jax.lax.stop_gradient(self.scale)
         view = seen.rotation.reshape(-1, 9)
         return self.network(jnp.concatenate([features, view], axis=1))
 

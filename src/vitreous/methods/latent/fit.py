@@ -13,14 +13,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import LatentConfig, config_from_dict
 from vitreous.methods.latent.decode import decode_state
-from vitreous.methods.latent.encoder import EncoderInput, LiftEncoder
+from vitreous.methods.latent.initial import measure_start
 from vitreous.methods.latent.model import LatentMethod, LatentState
 from vitreous.methods.latent.poses import corrected_pose
 from vitreous.particles import (
@@ -36,7 +36,6 @@ from vitreous.particles.prepare import Batch, Normalization, Storage
 from vitreous.reconstruction.foundation import (
     Foundation,
     centred_pixels,
-    known_rotation,
     lay_foundation,
     transfer_of,
 )
@@ -196,8 +195,10 @@ def _prepare(
             # Nothing measured enters the model: the settings of the peer.
             foundation = foundation._replace(amplitude=np.ones_like(foundation.amplitude))
         write_foundation(run, foundation)
-    scale = _feature_scale(config, foundation, pixels, prepared)
-    return LatentMethod(config, foundation, pixels, len(table), scale), prepared
+    method = LatentMethod(config, foundation, pixels, len(table))
+    if run.checkpoints.latest() is None:
+        method.start = measure_start(method, prepared)
+    return method, prepared
 
 
 def write_foundation(run: Run, foundation: Foundation) -> None:
@@ -220,37 +221,6 @@ def read_foundation(run: Run) -> Foundation | None:
             amplitude=stored["amplitude"],
             radius=float(stored["radius"]),
         )
-
-
-def _feature_scale(
-    config: LatentConfig,
-    foundation: Foundation,
-    pixels: FourierPixels,
-    prepared: PreparedImages,
-) -> float:
-    """Return 1 / (standard deviation of the lifted features), from the first images."""
-    if config.kind != "vae" or config.encoder != "lift":
-        return 1.0
-    method = LatentMethod(config, foundation, pixels, len(prepared))
-    batch = next(iter(prepared.in_order(64)))
-    model = method.init(jax.random.key(0)).model
-
-    @jax.jit
-    def spread(batch: Batch) -> Float[Array, ""]:
-        encoder = model.encoder
-        assert isinstance(encoder, LiftEncoder)
-        q = method.band_pixels
-        centred = centred_pixels(batch, pixels, batch.shift)
-        seen = EncoderInput(
-            centred[:, :q],
-            transfer_of(batch, pixels)[:, :q],
-            None,
-            jnp.asarray(method.inverse_noise[:q]),
-            known_rotation(batch),
-        )
-        return jnp.std(encoder.features(seen))
-
-    return float(1 / max(float(spread(batch)), 1e-12))
 
 
 def save_results(

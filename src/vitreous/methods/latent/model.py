@@ -5,16 +5,17 @@ where a particle's latent comes from.
 """
 
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Complex, Float, Int
 
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.imaging.fourier_grid import volume_to_grid
+from vitreous.imaging.fourier_grid import FourierGrid, volume_to_grid
 from vitreous.imaging.slicing import slice_grid
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.decoder import Decoder
@@ -68,6 +69,17 @@ def trainable(model: LatentModel) -> Any:
     return mask
 
 
+class Start(NamedTuple):
+    """Hold what a fit starts from, measured by `initial.measure_start`.
+
+    **Fields:** `feature_scale`: 1 / standard deviation of lifted features. `latents`: first
+    guess of the free latents, `(n, d)`.
+    """
+
+    feature_scale: float = 1.0
+    latents: Float[np.ndarray, "n d"] | None = None
+
+
 def default_band(box: int) -> int:
     """Choose the outermost shell encoders look at: motion shows at low resolution."""
     return min((box - 1) // 2, 14)
@@ -82,14 +94,17 @@ class LatentMethod:
         foundation: Foundation,
         pixels: FourierPixels,
         images: int,
-        feature_scale: float = 1.0,
+        start: Start | None = None,
     ) -> None:
-        """**Arguments:** `pixels`: of every batch. `images`: rows of the per-particle tables."""
+        """**Arguments:** `pixels`: of every batch. `images`: rows of the per-particle tables.
+
+        `start`: what is measured on the images before the first step; not needed to decode.
+        """
         self.config = config
         self.foundation = foundation
         self.pixels = pixels
         self.images = images
-        self.feature_scale = feature_scale
+        self.start = start or Start()
         band = config.encoder_band or default_band(pixels.box)
         self.band = min(band, pixels.max_shell)
         self.band_pixels = pixels.count_up_to(self.band)
@@ -140,12 +155,14 @@ class LatentMethod:
                 key=k_encoder,
             )
             if isinstance(encoder, LiftEncoder):
-                scale = jnp.full((), self.feature_scale, jnp.float32)
+                scale = jnp.full((), self.start.feature_scale, jnp.float32)
                 encoder = eqx.tree_at(lambda e: e.scale, encoder, scale)
         model = LatentModel(decoder, encoder)
         latents = None
         if config.kind == "autodecoder":
             start = 0.1 * jax.random.normal(k_latents, (self.images, config.zdim))
+            if self.start.latents is not None:
+                start = jnp.asarray(self.start.latents, jnp.float32)
             latents = RowTable.start(start)
         poses = RowTable.start(jnp.zeros((self.images, 5))) if config.refine_poses else None
         return LatentState(
@@ -185,19 +202,26 @@ class LatentMethod:
         assert model.encoder is not None
         q = self.band_pixels
         rotation = jax.lax.stop_gradient(pose.rotation)
-        consensus = None
-        if model.decoder.consensus is not None:
-            frequency = jnp.asarray(self.pixels.frequency[:q])
-            consensus = slice_grid(model.decoder.consensus, rotation, frequency)
-        seen = EncoderInput(
-            jax.lax.stop_gradient(centred[:, :q]),
-            ctf[:, :q],
-            consensus,
-            jnp.asarray(self.inverse_noise[:q]),
-            rotation,
+        seen = self.encoder_input(
+            model.decoder.consensus, jax.lax.stop_gradient(centred[:, :q]), ctf[:, :q], rotation
         )
         out = model.encoder(seen)
         return out[:, : self.config.zdim], out[:, self.config.zdim :]
+
+    def encoder_input(
+        self,
+        consensus: FourierGrid | None,
+        centred: Complex[Array, "b q"],
+        ctf: Float[Array, "b q"],
+        rotation: Float[Array, "b 3 3"],
+    ) -> EncoderInput:
+        """Gather what an encoder may look at, for the leading pixels of a batch."""
+        q = centred.shape[1]
+        expected = None
+        if consensus is not None:
+            frequency = jnp.asarray(self.pixels.frequency[:q])
+            expected = slice_grid(consensus, rotation, frequency)
+        return EncoderInput(centred, ctf, expected, jnp.asarray(self.inverse_noise[:q]), rotation)
 
     def step(
         self, state: LatentState, batch: Batch, key: jax.Array, progress: Float[Array, ""]

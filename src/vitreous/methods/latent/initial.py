@@ -1,0 +1,77 @@
+"""Where a fit starts: the scale of lifted features, and first latents from their components.
+
+Lifted images live in the molecule's frame, so the leading principal components of many of them
+are already coordinates of its motion. The autodecoder starts there instead of at random.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from sklearn.decomposition import PCA
+
+from vitreous.imaging.fourier_grid import volume_to_grid
+from vitreous.methods.latent.encoder import lifted_residual
+from vitreous.methods.latent.lifting import Lifting
+from vitreous.methods.latent.model import LatentMethod, Start
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.prepare import Batch
+from vitreous.reconstruction.foundation import centred_pixels, known_rotation, transfer_of
+
+# Components are found on so many images at most; all images are then projected on them.
+_PCA_IMAGES = 5000
+_BATCH = 64
+
+
+def measure_start(method: LatentMethod, data: PreparedImages) -> Start:
+    """Measure on the images what a fit needs before its first step."""
+    config = method.config
+    if config.kind == "vae" and config.encoder == "lift":
+        first = next(iter(data.in_order(_BATCH)))
+        spread = float(np.std(np.asarray(_features(method)(first))))
+        return Start(feature_scale=1 / max(spread, 1e-12))
+    if config.kind == "autodecoder" and method.foundation.consensus is not None:
+        return Start(latents=component_latents(method, data, config.zdim))
+    return Start()
+
+
+def component_latents(
+    method: LatentMethod, data: PreparedImages, count: int
+) -> Float[np.ndarray, "n d"]:
+    """Return the leading principal components of the lifted images, the first of unit variance.
+
+    Components beyond what the images can tell stay 0.
+    """
+    features = _features(method)
+    kept: list[np.ndarray] = []
+    for batch in data.in_order(_BATCH):
+        if sum(map(len, kept)) >= _PCA_IMAGES:
+            break
+        kept.append(np.asarray(features(batch))[np.asarray(batch.weight) > 0])
+    sample = np.concatenate(kept)
+    found = min(count, *sample.shape)
+    pca = PCA(found, svd_solver="randomized", random_state=method.config.seed).fit(sample)
+    basis, mean = jnp.asarray(pca.components_.T), jnp.asarray(pca.mean_)
+    project = jax.jit(lambda batch: (features(batch) - mean[None]) @ basis)
+    rows = [np.asarray(project(batch)) for batch in data.in_order(_BATCH)]
+    z = np.concatenate(rows)[: len(data)]
+    latents = np.zeros((len(data), count), np.float32)
+    latents[:, :found] = z / max(float(z[:, 0].std()), 1e-12)
+    return latents
+
+
+def _features(method: LatentMethod):
+    """Return the jitted function from a batch to its lifted residuals."""
+    lifting = Lifting(method.pixels.box, method.band, method.foundation.radius)
+    consensus = method.foundation.consensus
+    grid = None if consensus is None else volume_to_grid(jnp.asarray(consensus))
+    q = method.band_pixels
+
+    @jax.jit
+    def features(batch: Batch) -> Float[Array, "b v"]:
+        centred = centred_pixels(batch, method.pixels, batch.shift)[:, :q]
+        ctf = transfer_of(batch, method.pixels)[:, :q]
+        seen = method.encoder_input(grid, centred, ctf, known_rotation(batch))
+        return lifted_residual(lifting, seen)
+
+    return features

@@ -1,0 +1,1 @@
+"""Volumes as a linear subspace, fitted by expectation–maximisation."""

@@ -1,0 +1,113 @@
+"""The M-step: a small linear system at every voxel, for mean and components together.
+
+The sums of a pass are the gradient at the current grid and an upper bound of the curvature: the
+weights of an interpolation are positive and sum to one, so the curvature matrix is at most its
+row sums (De Pierro's bound). Solving with the bound never lowers the likelihood, although
+neighbouring voxels are coupled by interpolation.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from vitreous.geometry.small_matrices import solve_positive, unpack_symmetric
+from vitreous.imaging.fourier_grid import kernel_correction
+from vitreous.methods.subspace.model import Band, grid_to_volumes, volumes_to_grid
+from vitreous.methods.subspace.sweep import Sums
+from vitreous.reconstruction.fsc import fsc_shells
+from vitreous.reconstruction.insertion import SliceSums, read_sums
+from vitreous.reconstruction.regularisation import shell_mean
+
+# Voxels solved at a time: bounds the memory of (K+1)² numbers a voxel.
+_VOXELS = 1 << 14
+
+
+@partial(jax.jit, static_argnames="band")
+def normal_equations(
+    sums: Sums, grid: Complex[Array, "2 k n n h"], band: Band
+) -> SliceSums:
+    """Read a pass's table as right side and matrix at every voxel of a half space.
+
+    **Arguments:** `grid`: the estimate the pass was made with.
+
+    **Returns:** numerator `(2, K+1, …)` so that the unpenalised M-step is `matrix⁻¹ numerator`,
+    and the packed matrix `(2, (K+1)(K+2)/2, …)`; equations of disjoint images add.
+    """
+    read = read_sums(sums.table, band.shape, band.fields)
+    place = np.zeros((band.fields, band.fields), int)
+    rows, columns = np.tril_indices(band.fields)
+    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+    current = jnp.stack(
+        [
+            sum(read.weight[:, place[k, l]] * grid[:, l] for l in range(band.fields))
+            for k in range(band.fields)
+        ],
+        axis=1,
+    )
+    return SliceSums(read.numerator + current, read.weight)
+
+
+@partial(jax.jit, static_argnames="band")
+def solve(
+    equations: SliceSums, penalty: Float[Array, "2 k shells"], band: Band
+) -> Complex[Array, "2 k n n h"]:
+    """Solve for mean and components at every voxel.
+
+    **Arguments:** `penalty`: inverse prior power of each volume per shell; shells beyond its last
+    are 0.
+    """
+    count, size = band.fields, band.size
+    shell = fsc_shells(size)
+    inside = jnp.asarray(shell < band.shells).reshape(-1)
+    place = jnp.asarray(np.minimum(shell, band.shells - 1)).reshape(-1)
+
+    def voxel(given):
+        packed, numerator, where, keep, half = given
+        matrix = unpack_symmetric(packed, count)
+        diagonal = penalty[half, :, where]
+        matrix = matrix + diagonal[:, None] * jnp.eye(count, dtype=matrix.dtype)
+        right = jnp.stack([numerator.real, numerator.imag], axis=-1)
+        solved = solve_positive(matrix, right) * keep.astype(matrix.dtype)
+        return jax.lax.complex(solved[:, 0], solved[:, 1])
+
+    def one(half):
+        packed = equations.weight[half].reshape(-1, place.size).T
+        numerator = equations.numerator[half].reshape(count, -1).T
+        halves = jnp.full(place.shape, half, jnp.int32)
+        found = jax.lax.map(
+            voxel, (packed, numerator, place, inside, halves), batch_size=_VOXELS
+        )
+        return found.T.reshape(count, size, size, -1)
+
+    return jnp.stack([one(0), one(1)])
+
+
+@partial(jax.jit, static_argnames="band")
+def confine(
+    old: Complex[Array, "2 k n n h"],
+    new: Complex[Array, "2 k n n h"],
+    mask: Float[Array, "k m m m"],
+    band: Band,
+) -> tuple[Complex[Array, "2 k n n h"], Float[Array, "2 k m m m"]]:
+    """Take the step from `old` to `new` and set volumes to 0 outside their masks.
+
+    The bound of the curvature makes steps too short where interpolation dims; there they are
+    lengthened by what it dims once (of twice), which keeps them stable.
+
+    **Returns:** the grid, and the volumes it shows.
+    """
+    factor = kernel_correction(band.size, band.size, "linear", keep_corners=False)
+    lengthen = jnp.asarray(factor)[None, None] * mask[None]
+    volumes = grid_to_volumes(old, band.size)
+    volumes = mask[None] * volumes + lengthen * grid_to_volumes(new - old, band.size)
+    return volumes_to_grid(volumes, band.size), volumes
+
+
+@partial(jax.jit, static_argnames="band")
+def shell_weight(equations: SliceSums, band: Band) -> Float[Array, "2 k shells"]:
+    """Return the mean weight of each volume alone (the matrix's diagonal) per shell."""
+    diagonal = np.array([(k + 1) * (k + 2) // 2 - 1 for k in range(band.fields)])
+    return shell_mean(equations.weight[:, diagonal], band.shells)
