@@ -52,6 +52,8 @@ class ToyState(NamedTuple):
     weights: jax.Array
     table: jax.Array
     moments: Any
+    # Models hold functions among their arrays.
+    activation: Any = jax.nn.tanh
 
 
 class ToyMethod:
@@ -68,8 +70,7 @@ class ToyMethod:
         return ToyState(weights, table, self.optimizer.init((weights, table)))
 
     def per_particle(self, state):
-        mark = lambda tree: jax.tree.map(lambda x: x.shape[:1] == (self.count,), tree)  # noqa: E731
-        return mark(state)
+        return jax.tree.map(lambda x: getattr(x, "shape", ())[:1] == (self.count,), state)
 
     def step(self, state, batch, key, progress):
         target = jnp.concatenate([batch.pixels.real, batch.pixels.imag], axis=1)
@@ -77,7 +78,7 @@ class ToyMethod:
 
         def loss(parameters):
             weights, table = parameters
-            error = table[batch.index] @ weights - target - noise
+            error = state.activation(table[batch.index]) @ weights - target - noise
             squares = batch.weight * jnp.mean(error**2, axis=1)
             return jnp.sum(squares) / jnp.maximum(jnp.sum(batch.weight), 1)
 
@@ -87,4 +88,7 @@ class ToyMethod:
         with jax.numpy_dtype_promotion("standard"):
             update, moments = self.optimizer.update(gradient, state.moments)
         weights, table = optax.apply_updates(parameters, update)
-        return ToyState(weights, table, moments), {"loss": value, "progress": progress}
+        return state._replace(weights=weights, table=table, moments=moments), {
+            "loss": value,
+            "progress": progress,
+        }

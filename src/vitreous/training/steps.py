@@ -55,8 +55,7 @@ class Stepper:
         self._init_key, self._step_key = jax.random.split(key)
         self._total = np.float32(total_steps)
         shapes = eqx.filter_eval_shape(method.init, self._init_key)
-        is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)  # noqa: E731
-        self.shapes, self._rest = eqx.partition(shapes, is_shape)
+        self.shapes, self._rest = eqx.partition(shapes, _is_shape)
         self._shardings = self._place(shapes)
         placed = None if self._shardings is None else (self._shardings, None)
         self._run_block = jax.jit(
@@ -69,8 +68,9 @@ class Stepper:
         if mesh is None or mesh.size == 1:
             return None
         marker = getattr(self._method, "per_particle", None)
-        tables = marker(shapes) if marker else jax.tree.map(lambda _: False, self.shapes)
-        tables = jax.tree.map(lambda shape, table: table, self.shapes, tables)
+        tables = marker(shapes) if marker else jax.tree.map(lambda _: False, shapes)
+        # A mark on a leaf that is no array means nothing.
+        tables = jax.tree.map(lambda leaf, mark: mark if _is_shape(leaf) else None, shapes, tables)
         return state_sharding(self.shapes, tables, mesh)
 
     def init(self) -> PyTree:
@@ -139,6 +139,10 @@ class Stepper:
     def epoch(self, plan: EpochPlan, position: int, step: int) -> "Epoch":
         """Prepare to run an epoch from its step `position`; `step` are done in all by then."""
         return Epoch(self, plan, position, step)
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 class Epoch:
