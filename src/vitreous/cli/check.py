@@ -1,9 +1,22 @@
 """`vitreous check`: what to mend before training."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from vitreous.reconstruction.checks.report import Report
+
+
+def show_report(report: "Report") -> None:
+    """Print a line a fact, and a line a finding with its mend."""
+    for fact in report.facts:
+        typer.echo(f"  ok  {fact}")
+    for finding in report.findings:
+        typer.secho(f"MEND  {finding}", fg="red", bold=True)
+    if report.is_fine:
+        typer.secho("nothing to mend", fg="green")
 
 
 def check(
@@ -15,7 +28,7 @@ def check(
         bool, typer.Option("--uninvert-data", help="The particles are known to be dark.")
     ] = False,
     reference: Annotated[
-        Path | None, typer.Option(help="A centred map of the molecule: decides the hand.")
+        Path | None, typer.Option(help="A map of the molecule: decides the hand.")
     ] = None,
     outdir: Annotated[
         Path | None, typer.Option("-o", "--outdir", help="Write check.png and check.json here.")
@@ -62,12 +75,7 @@ def check(
     if json:
         typer.echo(report.to_json())
     else:
-        for fact in report.facts:
-            typer.echo(f"  ok  {fact}")
-        for finding in report.findings:
-            typer.secho(f"MEND  {finding}", fg="red", bold=True)
-        if report.is_fine:
-            typer.secho("nothing to mend", fg="green")
+        show_report(report)
         if outdir is not None:
             typer.echo(f"picture: {outdir / 'check.png'}")
     raise typer.Exit(0 if report.is_fine else 1)

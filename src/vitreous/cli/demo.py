@@ -44,7 +44,7 @@ def demo(
     simulate_hinge(particles, images, seed)
     star = particles / "particles.star"
     step("2  Check", f"check {star}")
-    #look_at(star, outdir / "check")
+    look_at(star, outdir / "check")
     step("3  Fit", f"train-vae {star} --zdim 4 -n {epochs} -o {run}")
     fit_hinge(star, run, epochs, seed)
     step("4  Analyze", f"analyze {run} --truth {particles / 'truth.npz'}")
@@ -53,9 +53,14 @@ def demo(
     console.print(f"\nDone in {minutes:.1f} min. Against the truth:")
     for name, value in scores.items():
         console.print(f"  {name:44s} {value:.3f}")
+    found = max((v for k, v in scores.items() if k.startswith("|Spearman|")), default=0.0)
+    verdict = "recovered" if found >= HINGE_GOAL else "not recovered"
+    typer.echo(f"hinge angle {verdict}: |Spearman| {found:.3f} (goal {HINGE_GOAL})")
     typer.echo(f"report: {report.resolve()}")
     if open_report:
         typer.launch(report.resolve().as_uri())
+    if found < HINGE_GOAL:
+        raise typer.Exit(1)
 
 
 def simulate_hinge(folder: Path, images: int, seed: int) -> None:
@@ -72,12 +77,11 @@ def simulate_hinge(folder: Path, images: int, seed: int) -> None:
 
 
 def look_at(star: Path, folder: Path) -> None:
-    """Run the checks and print their findings."""
+    """Run the checks and print what they found."""
+    from vitreous.cli.check import show_report
     from vitreous.reconstruction.checks import check_particles
 
-    findings = check_particles(star, folder=folder)
-    for finding in findings:
-        typer.echo(f"  {finding}", err=True)
+    show_report(check_particles(star, folder=folder))
 
 
 def fit_hinge(star: Path, folder: Path, epochs: int, seed: int) -> None:
@@ -100,5 +104,7 @@ def analyze_hinge(folder: Path, truth: Path) -> tuple[dict[str, float], Path]:
 
     options = AnalyzeOptions(clusters=10)
     with Stages() as stages:
-        analysis = analyze(Run.open(folder), None, options, truth=read_truth(truth), progress=stages)
+        analysis = analyze(
+            Run.open(folder), None, options, truth=read_truth(truth), progress=stages
+        )
     return analysis.scores, analysis.report
