@@ -72,8 +72,8 @@ def put_columns(table: ParticleTable, mesh: Mesh | None) -> Columns:
         column = np.pad(column, [(0, fill)] + [(0, 0)] * (column.ndim - 1), mode="edge")
         return jax.device_put(column, rows_sharding(mesh))
 
-    columns = Columns(table.rotation, table.shift, table.pixel_size, table.ctf)
-    return jax.tree.map(put, columns)
+    columns = (table.rotation, table.shift, table.pixel_size, table.ctf)
+    return Columns(*jax.tree.map(put, columns))
 
 
 @partial(jax.jit, donate_argnums=0)

@@ -51,7 +51,8 @@ class Batch(NamedTuple):
     shift: Float[Array, "b 2"]
     pixel_size: Float[Array, " b"]
     ctf: CTFParameters | None
-    index: Int[Array, " b"]
+    # Hides the tuple's own method, which nobody needs of a batch.
+    index: Int[Array, " b"]  # type: ignore[assignment]
     weight: Float[Array, " b"]
 
 
