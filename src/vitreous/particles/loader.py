@@ -166,7 +166,8 @@ class PreparedImages:
         if not one_device(self.mesh):
             placed = rows_sharding(self.mesh)
             rows, weight = jax.lax.with_sharding_constraint((rows, weight), placed)
-        return Batch(planes_to_pixels(planes), *columns, rows, weight)
+        fields = (planes_to_pixels(planes), *columns, rows, weight)
+        return Batch._make(fields)
 
     def stream(
         self, plan: EpochPlan, first: int = 0, *, group: int = 1, threads: int = 2, ahead: int = 4
