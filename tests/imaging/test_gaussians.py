@@ -15,6 +15,8 @@ from vitreous.imaging.gaussians import (
     slice_gaussians,
 )
 
+project = jax.jit(project_gaussians, static_argnames=("box", "pixel_size", "sampling"))
+
 
 def molecule(seed: int = 0) -> GaussianAtoms:
     """Seven atoms of two Gaussians, some of negative weight."""
@@ -34,7 +36,7 @@ SHIFT = jnp.array([[0.0, 0.0], [1.5, -2.0], [-3.0, 0.7], [0.2, 0.1]])
 def test_projections_agree_with_their_fourier_transform(box: int) -> None:
     """Gaussians of σ ≥ 1.6 px neither alias nor reach the edge: equal to rounding."""
     atoms = molecule()
-    images = project_gaussians(atoms, ROTATION, box, 1.0, SHIFT, sampling="point")
+    images = project(atoms, ROTATION, box=box, pixel_size=1.0, shift=SHIFT, sampling="point")
     k = frequencies(box, 2, half=True).reshape(-1, 2) / box
     expected = slice_gaussians(atoms, ROTATION, jnp.asarray(k), SHIFT)
     np.testing.assert_allclose(half_plane(images).reshape(4, -1), expected, atol=3e-5)
@@ -47,7 +49,7 @@ def test_pixel_averages_are_error_functions() -> None:
         np.array([[2.0]], np.float32),
         np.array([[0.09]], np.float32),
     )
-    image = project_gaussians(atoms, jnp.eye(3)[None], 9, 1.5)[0]
+    image = project(atoms, jnp.eye(3)[None], box=9, pixel_size=1.5)[0]
     edges = (np.arange(10) - 4.5) * 1.5
     step = [np.diff(erf((edges - c) / (0.3 * np.sqrt(2)))) / (2 * 1.5) for c in (1.3, -0.4)]
     np.testing.assert_allclose(image, 2 * np.outer(step[1], step[0]), atol=1e-6)
@@ -60,7 +62,7 @@ def test_maps_project_to_projections(box: int, sampling: str) -> None:
     atoms = molecule()
     volume = gaussian_map(atoms, box, 1.0, sampling=sampling, chunk=5)
     axes = euler_to_matrix(jnp.array([[0.0, 0.0, 0.0], [0.0, 90.0, 0.0]]))
-    images = project_gaussians(atoms, axes, box, 1.0, sampling=sampling)
+    images = project(atoms, axes, box=box, pixel_size=1.0, sampling=sampling)
     np.testing.assert_allclose(volume.sum(axis=0), images[0], atol=2e-6)
     # Tilt 90°: x_image = −z, y_image = y. Reversing an even box moves its centre by one.
     beam_along_x = volume.sum(axis=2).T[:, ::-1]
@@ -72,8 +74,10 @@ def test_maps_project_to_projections(box: int, sampling: str) -> None:
 def test_one_conformation_an_image() -> None:
     atoms = [molecule(0), molecule(0)._replace(position=molecule(1).position)]
     together = atoms[0]._replace(position=np.stack([a.position for a in atoms]))
-    images = project_gaussians(together, ROTATION[:2], 16, 1.0)
-    alone = [project_gaussians(a, ROTATION[i : i + 1], 16, 1.0)[0] for i, a in enumerate(atoms)]
+    images = project(together, ROTATION[:2], box=16, pixel_size=1.0)
+    alone = [
+        project(a, ROTATION[i : i + 1], box=16, pixel_size=1.0)[0] for i, a in enumerate(atoms)
+    ]
     np.testing.assert_allclose(images, jnp.stack(alone), atol=1e-6)
 
 
@@ -126,4 +130,4 @@ def test_gradients_agree_with_finite_differences() -> None:
 def test_no_atoms_project_to_nothing() -> None:
     empty = GaussianAtoms(np.zeros((0, 3)), np.zeros((0, 1)), np.zeros((0, 1)))
     empty = GaussianAtoms(*(np.float32(x) for x in empty))
-    np.testing.assert_array_equal(project_gaussians(empty, ROTATION, 8, 1.0), 0)
+    np.testing.assert_array_equal(project(empty, ROTATION, box=8, pixel_size=1.0), 0)

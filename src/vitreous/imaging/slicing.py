@@ -119,10 +119,8 @@ def insert_window(
     """Add values to the table through the window: the adjoint of `read_window`."""
     imaginary = jnp.where(window.conjugate, -values.imag, values.imag)
     channels = jnp.stack([values.real, imaginary], axis=-1)
-    for entry, weight in zip(window.entries, window.weights, strict=True):
-        added = channels * weight[..., None]
-        table = table.at[entry].add(added, mode="promise_in_bounds")
-    return table
+    added = channels[None] * jnp.stack(window.weights)[..., None]
+    return table.at[jnp.stack(window.entries)].add(added, mode="promise_in_bounds")
 
 
 def slice_grid(
