@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,9 +26,11 @@ Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Ind = Annotated[Path | None, typer.Option(help="Rows to use, from 0 (.pkl, .npy, .txt).")]
 Datadir = Annotated[Path | None, typer.Option(help="Folder of the stacks a table names.")]
 Apix = Annotated[float | None, typer.Option("--Apix", help="Å/pixel, where no file says it.")]
-Uninvert = Annotated[bool, typer.Option("--uninvert-data", help="The particles are dark.")]
+Uninvert = Annotated[
+    bool, typer.Option("--uninvert-data", help="Particles are dark [decided from them].")
+]
 Invert = Annotated[
-    bool, typer.Option("--invert-data", help="The particles are white (the default here).")
+    bool, typer.Option("--invert-data", help="Particles are white [decided from them].")
 ]
 Window = Annotated[bool, typer.Option("--window/--no-window", help="Soft round window.")]
 WindowRadius = Annotated[
@@ -426,7 +428,7 @@ def _run(kind: str, given: dict[str, Any], **method: Any) -> None:
         ind=_text(given["ind"]),
         datadir=_text(given["datadir"]),
         pixel_size=given["pixel_size"],
-        uninvert=given["uninvert_data"],
+        contrast=_contrast(given["uninvert_data"], given["invert_data"]),
         window_radius=given["window_radius"] if given["window"] else None,
         lazy=given["lazy"],
         storage=given["storage"],
@@ -437,6 +439,7 @@ def _run(kind: str, given: dict[str, Any], **method: Any) -> None:
         log_every=max(1, given["log_interval"] // config.batch_size),
         precision="float32" if given["no_amp"] else given["precision"],
         shuffle_chunk=config.batch_size if given["shuffler_size"] else 1,
+        shuffle_buffer=given["shuffler_size"] or FitOptions.shuffle_buffer,
         threads=given["max_threads"],
         resume_command=_resume_command(),
     )
@@ -486,6 +489,12 @@ def _choice(flag: str, value: str | None, literal: str) -> str | None:
     if value is not None and value not in allowed:
         raise InputError(f"{flag} {value}: choose one of {', '.join(allowed)}")
     return value
+
+
+def _contrast(uninvert: bool, invert: bool) -> Literal["auto", "white", "dark"]:
+    if uninvert and invert:
+        raise InputError("--uninvert-data and --invert-data: the particles are dark or white")
+    return "dark" if uninvert else "white" if invert else "auto"
 
 
 def _beta(text: str | None) -> float | str | None:

@@ -22,6 +22,7 @@ from vitreous.imaging.slicing import slice_grid
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.backprojection import Geometry, Slices
+from vitreous.reconstruction.checks.contrast import decide_contrast, keep_signal
 from vitreous.reconstruction.consensus import consensus_from_batches
 from vitreous.reconstruction.finish import Consensus
 from vitreous.reconstruction.half_sets import half_sets
@@ -35,7 +36,7 @@ class Foundation(NamedTuple):
 
     **Fields:** `consensus`: map `(z, y, x)`, already masked, or None. `fsc`: of its half maps.
     `noise`: power per shell. `amplitude`: root mean square signal per shell. `radius`: of the
-    particle in pixels.
+    particle in pixels. `is_dark`: the density is clearly negative, so the images are dark.
     """
 
     consensus: Float[np.ndarray, "n n n"] | None
@@ -43,6 +44,7 @@ class Foundation(NamedTuple):
     noise: Float[np.ndarray, " shells"]
     amplitude: Float[np.ndarray, " shells"]
     radius: float
+    is_dark: bool = False
 
 
 def centred_pixels(
@@ -108,7 +110,16 @@ def lay_foundation(
         noise,
         amplitude,
         radius,
+        looks_dark(consensus),
     )
+
+
+def looks_dark(consensus: Consensus) -> bool:
+    """Tell whether density is clearly negative in both half maps."""
+    clear = np.asarray(keep_signal(consensus.half_maps, consensus.fsc))
+    # Prepared pixels hold no zero frequency: the map alone decides, not the image centres.
+    verdict, _, _ = decide_contrast(clear, np.zeros(0, np.float32))
+    return verdict == "dark"
 
 
 def shell_amplitude(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -56,9 +56,10 @@ class DataOptions:
 
     **Fields:** `poses`, `ctf`: cryoDRGN pickles in place of the table's columns. `ind`: selected
     rows (file or indices). `datadir`, `pixel_size`: where the table leaves them open.
-    `uninvert`: particles are dark. `window_radius`: None for no window. `lazy`: stream from disk
-    even if the images fit. `storage`: precision of prepared images. `normalization`: (mean,
-    std) instead of the measured ones. `devices`: how many, None for all.
+    `contrast`: of the particles; `"auto"` decides from the map of all images. `window_radius`:
+    None for no window. `lazy`: stream from disk even if the images fit. `storage`: precision of
+    prepared images. `normalization`: (mean, std) instead of the measured ones. `devices`: how
+    many, None for all.
     """
 
     poses: str | None = None
@@ -66,7 +67,7 @@ class DataOptions:
     ind: str | Sequence[int] | None = None
     datadir: str | None = None
     pixel_size: float | None = None
-    uninvert: bool = False
+    contrast: Literal["auto", "white", "dark"] = "auto"
     window_radius: float | None = 0.85
     lazy: bool = False
     storage: Storage = "float32"
@@ -101,6 +102,8 @@ def train(
         batch_size=config.batch_size,
         seed=config.seed,
     )
+    if not resume:
+        Run.check_vacant(outdir, overwrite)
     arguments: dict[str, Any] = {
         "path": str(particles),
         "datadir": data.datadir,
@@ -170,30 +173,44 @@ def _prepare(
     pixels = FourierPixels(box, shell)
     stored = run.config.get("normalization") or data.normalization
     count = data.devices or len(jax.devices())
-    prepared = PreparedImages.build(
-        table,
-        source,
-        pixels=pixels,
-        window_radius=data.window_radius,
-        invert=data.uninvert,
-        storage=data.storage,
-        normalization=None if stored is None else Normalization(*stored),
-        resident=False if data.lazy else None,
-        mesh=data_mesh(data.devices) if count > 1 else None,
-    )
-    if "normalization" not in run.config:
-        run.update_config(normalization=[float(x) for x in prepared.normalization])
-    foundation = read_foundation(run)
-    if foundation is None:
-        foundation = lay_foundation(
+    mesh = data_mesh(data.devices) if count > 1 else None
+
+    def build(contrast: str) -> PreparedImages:
+        return PreparedImages.build(
+            table,
+            source,
+            pixels=pixels,
+            window_radius=data.window_radius,
+            invert=contrast == "dark",
+            storage=data.storage,
+            normalization=None if stored is None else Normalization(*stored),
+            resident=False if data.lazy else None,
+            mesh=mesh,
+        )
+
+    def found(prepared: PreparedImages) -> Foundation:
+        return lay_foundation(
             prepared,
             with_consensus=config.consensus,
             whiten=config.whiten,
             particle_diameter=config.particle_diameter,
         )
+
+    contrast = run.config.get("contrast", data.contrast)
+    prepared = build(contrast)
+    foundation = read_foundation(run)
+    if foundation is None:
+        foundation = found(prepared)
+        if foundation.is_dark and contrast == "auto":
+            logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
+            contrast = "dark"
+            prepared = build(contrast)
+            foundation = found(prepared)
         if not (config.consensus or config.whiten):
             # Nothing measured enters the model: the settings of the peer.
             foundation = foundation._replace(amplitude=np.ones_like(foundation.amplitude))
+        normalization = [float(x) for x in prepared.normalization]
+        run.update_config(normalization=normalization, contrast=contrast)
         write_foundation(run, foundation)
     method = LatentMethod(config, foundation, pixels, len(table))
     if run.checkpoints.latest() is None:
