@@ -26,9 +26,7 @@ _VOXELS = 1 << 14
 
 
 @partial(jax.jit, static_argnames="band")
-def normal_equations(
-    sums: Sums, grid: Complex[Array, "2 k n n h"], band: Band
-) -> SliceSums:
+def normal_equations(sums: Sums, grid: Complex[Array, "2 k n n h"], band: Band) -> SliceSums:
     """Read a pass's table as right side and matrix at every voxel of a half space.
 
     **Arguments:** `grid`: the estimate the pass was made with.
@@ -77,9 +75,7 @@ def solve(
         packed = equations.weight[half].reshape(-1, place.size).T
         numerator = equations.numerator[half].reshape(count, -1).T
         halves = jnp.full(place.shape, half, jnp.int32)
-        found = jax.lax.map(
-            voxel, (packed, numerator, place, inside, halves), batch_size=_VOXELS
-        )
+        found = jax.lax.map(voxel, (packed, numerator, place, inside, halves), batch_size=_VOXELS)
         return found.T.reshape(count, size, size, -1)
 
     return jnp.stack([one(0), one(1)])

@@ -97,7 +97,9 @@ def grid_table(grid: Complex[Array, "2 k n n h"], shape: GridShape) -> Float[Arr
     return jnp.concatenate([guarded_table(jnp.moveaxis(p, 0, -1), shape) for p in parts])
 
 
-def grid_to_volumes(grid: Complex[Array, "*batch n n h"], size: int) -> Float[Array, "*batch n n n"]:
+def grid_to_volumes(
+    grid: Complex[Array, "*batch n n h"], size: int
+) -> Float[Array, "*batch n n n"]:
     """Return the volumes that images read from a grid show: interpolation dims its rim."""
     seen = jnp.asarray(_dimming(size), grid.real.dtype)
     volumes = volume_from_half_space(grid, size)

@@ -229,13 +229,10 @@ def _insert(sums: Sums, images: _Images, first, second, last, group, band: Band)
         size = (member * counted[:, None]).sum(0)[:, None] * many[None]
         return table, power, pixels.at[:, where].add(size)
 
-    table, power, pixels = jax.lax.fori_loop(
-        0, last, add, (sums.table, sums.power, sums.pixels)
-    )
+    table, power, pixels = jax.lax.fori_loop(0, last, add, (sums.table, sums.power, sums.pixels))
     return sums._replace(table=table, power=power, pixels=pixels)
 
 
 def _contract(formula: str, *arrays: Array) -> Array:
     """Contract at full precision: accelerators would shorten the factors."""
     return jnp.einsum(formula, *arrays, precision="highest")
-
