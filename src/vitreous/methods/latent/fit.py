@@ -5,17 +5,13 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import LatentConfig, config_from_dict
@@ -26,13 +22,12 @@ from vitreous.methods.latent.poses import corrected_pose
 from vitreous.particles import (
     ImageSource,
     ParticleTable,
-    read_particles,
     save_latent_pickle,
     save_pose_pickle,
     write_map,
 )
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.prepare import Batch, Normalization, Storage
+from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import (
     Foundation,
     centred_pixels,
@@ -41,38 +36,13 @@ from vitreous.reconstruction.foundation import (
 )
 from vitreous.training.evaluate import map_images
 from vitreous.training.fit import FitOptions, fit
-from vitreous.training.mesh import data_mesh
+from vitreous.training.inputs import DataOptions, prepared_images, read_checked
 from vitreous.training.run import Latents, Run
 
 logger = logging.getLogger(__name__)
 
 _ENCODE_BATCH = 128
 _FOUNDATION = "foundation.npz"
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Say which particles are fitted and how their images are read.
-
-    **Fields:** `poses`, `ctf`: cryoDRGN pickles in place of the table's columns. `ind`: selected
-    rows (file or indices). `datadir`, `pixel_size`: where the table leaves them open.
-    `contrast`: of the particles; `"auto"` decides from the map of all images. `window_radius`:
-    None for no window. `lazy`: stream from disk even if the images fit. `storage`: precision of
-    prepared images. `normalization`: (mean, std) instead of the measured ones. `devices`: how
-    many, None for all.
-    """
-
-    poses: str | None = None
-    ctf: str | None = None
-    ind: str | Sequence[int] | None = None
-    datadir: str | None = None
-    pixel_size: float | None = None
-    contrast: Literal["auto", "white", "dark"] = "auto"
-    window_radius: float | None = 0.85
-    lazy: bool = False
-    storage: Storage = "float32"
-    normalization: tuple[float, float] | None = None
-    devices: int | None = None
 
 
 def train(
@@ -104,16 +74,8 @@ def train(
     )
     if not resume:
         Run.check_vacant(outdir, overwrite)
-    arguments: dict[str, Any] = {
-        "path": str(particles),
-        "datadir": data.datadir,
-        "poses": data.poses,
-        "ctf": data.ctf,
-        "ind": data.ind if data.ind is None or isinstance(data.ind, str) else list(data.ind),
-        "pixel_size": data.pixel_size,
-    }
-    table = read_particles(arguments["path"], **{k: v for k, v in arguments.items() if k != "path"})
-    check_table(table, particles)
+    arguments = data.particle_arguments(particles)
+    table = read_checked(arguments)
     source = ImageSource(table)
     if resume:
         run = Run.open(outdir)
@@ -142,14 +104,6 @@ def train(
     return run
 
 
-def check_table(table: ParticleTable, name: str | os.PathLike) -> None:
-    """Refuse particles without poses; warn where there is no CTF."""
-    if table.rotation is None:
-        raise InputError(f"{name}: holds no poses; give a table with angles, or --poses poses.pkl")
-    if table.ctf is None:
-        logger.warning("%s: no CTF columns: images are taken as free of any CTF", name)
-
-
 def _resumed_config(run: Run, config: LatentConfig) -> LatentConfig:
     """Continue with the settings the run was started with; only the end may move."""
     stored = config_from_dict(run.config["latent"])
@@ -172,21 +126,9 @@ def _prepare(
     shell = min(config.max_shell or limit, limit)
     pixels = FourierPixels(box, shell)
     stored = run.config.get("normalization") or data.normalization
-    count = data.devices or len(jax.devices())
-    mesh = data_mesh(data.devices) if count > 1 else None
 
     def build(contrast: str) -> PreparedImages:
-        return PreparedImages.build(
-            table,
-            source,
-            pixels=pixels,
-            window_radius=data.window_radius,
-            invert=contrast == "dark",
-            storage=data.storage,
-            normalization=None if stored is None else Normalization(*stored),
-            resident=False if data.lazy else None,
-            mesh=mesh,
-        )
+        return prepared_images(table, source, data, pixels, contrast, stored)
 
     def found(prepared: PreparedImages) -> Foundation:
         return lay_foundation(

@@ -1,0 +1,97 @@
+"""What every fit is told about its particles, and how it gets at them."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+
+from vitreous.errors import InputError
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.particles import ParticleTable, read_particles
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.prepare import ImageReader, Normalization, Storage
+from vitreous.training.mesh import data_mesh
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Say which particles are fitted and how their images are read.
+
+    **Fields:** `poses`, `ctf`: cryoDRGN pickles in place of the table's columns. `ind`: selected
+    rows (file or indices). `datadir`, `pixel_size`: where the table leaves them open.
+    `contrast`: of the particles; `"auto"` decides from the map of all images. `window_radius`:
+    None for no window. `lazy`: stream from disk even if the images fit. `storage`: precision of
+    prepared images. `normalization`: (mean, std) instead of the measured ones. `devices`: how
+    many, None for all.
+    """
+
+    poses: str | None = None
+    ctf: str | None = None
+    ind: str | Sequence[int] | None = None
+    datadir: str | None = None
+    pixel_size: float | None = None
+    contrast: Literal["auto", "white", "dark"] = "auto"
+    window_radius: float | None = 0.85
+    lazy: bool = False
+    storage: Storage = "float32"
+    normalization: tuple[float, float] | None = None
+    devices: int | None = None
+
+    def particle_arguments(self, particles: str | os.PathLike) -> dict[str, Any]:
+        """Return the arguments of `read_particles`, as a run keeps them."""
+        ind = self.ind
+        return {
+            "path": str(particles),
+            "datadir": self.datadir,
+            "poses": self.poses,
+            "ctf": self.ctf,
+            "ind": ind if ind is None or isinstance(ind, str) else list(ind),
+            "pixel_size": self.pixel_size,
+        }
+
+
+def read_checked(arguments: dict[str, Any]) -> ParticleTable:
+    """Read the particles of a fit with known poses.
+
+    **Raises:** `InputError` if there are none; images without a CTF only get a warning.
+    """
+    name = arguments["path"]
+    table = read_particles(name, **{k: v for k, v in arguments.items() if k != "path"})
+    if table.rotation is None:
+        raise InputError(f"{name}: holds no poses; give a table with angles, or --poses poses.pkl")
+    if table.ctf is None:
+        logger.warning("%s: no CTF columns: images are taken as free of any CTF", name)
+    return table
+
+
+def prepared_images(
+    table: ParticleTable,
+    source: ImageReader,
+    data: DataOptions,
+    pixels: FourierPixels,
+    contrast: str,
+    normalization: Sequence[float] | None = None,
+) -> PreparedImages:
+    """Prepare images as the options say.
+
+    **Arguments:** `contrast`: decided by now; anything but `"dark"` is white. `normalization`:
+    numbers of an earlier run.
+    """
+    stored = normalization or data.normalization
+    count = data.devices or len(jax.devices())
+    return PreparedImages.build(
+        table,
+        source,
+        pixels=pixels,
+        window_radius=data.window_radius,
+        invert=contrast == "dark",
+        storage=data.storage,
+        normalization=None if stored is None else Normalization(*stored),
+        resident=False if data.lazy else None,
+        mesh=data_mesh(data.devices) if count > 1 else None,
+    )
