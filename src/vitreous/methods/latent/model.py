@@ -108,7 +108,7 @@ class LatentMethod:
         band = config.encoder_band or default_band(pixels.box)
         self.band = min(band, pixels.max_shell)
         self.band_pixels = pixels.count_up_to(self.band)
-        low = min(config.low_shell if config.low_shell is not None else self.band, pixels.max_shell)
+        low = min(config.low_shell if config.low_shell is not None else 12, pixels.max_shell)
         rest = len(pixels) - pixels.count_up_to(low)
         drawn = config.sampled_pixels if config.sampled_pixels is not None else max(rest // 8, 128)
         self.sampler = PixelSampler(pixels, low, drawn if config.sample else None)

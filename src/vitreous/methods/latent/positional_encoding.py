@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vitreous.geometry.waves import wave_of_turns
+
 EncodingType = Literal[
     "gaussian", "geom_ft", "geom_full", "geom_lowf", "geom_nohighf", "linear_lowf", "none"
 ]
@@ -67,5 +69,6 @@ class PositionalEncoding(eqx.Module):
         """
         if self.matrix.shape[1] == 0:
             return x
-        phase = x @ jax.lax.stop_gradient(self.matrix)
-        return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
+        turns = x @ (jax.lax.stop_gradient(self.matrix) / (2 * np.pi))
+        wave = wave_of_turns(turns)
+        return jnp.concatenate([wave.imag, wave.real], axis=-1)
