@@ -5,8 +5,9 @@ import numpy as np
 from vitreous.geometry.fourier import coordinates
 from vitreous.particles.table import ParticleTable
 
-POSITION = np.array([[3.0, 1.0, -2.0], [-4.0, 2.5, 1.0], [0.5, -3.5, 3.0]])
-MASS = np.array([1.0, 0.6, 1.4])
+# Four of them: three lie in a plane, which no mirror can tell from itself.
+POSITION = np.array([[3.0, 1.0, -2.0], [-4.0, 2.5, 1.0], [0.5, -3.5, 3.0], [2.0, 4.0, 3.5]])
+MASS = np.array([1.0, 0.6, 1.4, 0.8])
 WIDTH = 1.5
 
 

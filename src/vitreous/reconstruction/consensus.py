@@ -54,6 +54,7 @@ def consensus_from_batches(batches: Iterable[Slices], geometry: Geometry) -> Con
     return _finish(table, density, geometry)
 
 
+@partial(jax.jit, static_argnames=("geometry", "batch"))
 def consensus_volume(slices: Slices, geometry: Geometry, batch: int = 256) -> Consensus:
     """Reconstruct from all images at once; see `consensus_from_batches`.
 
@@ -71,11 +72,8 @@ def consensus_volume(slices: Slices, geometry: Geometry, batch: int = 256) -> Co
     folded = jax.tree.map(fold, slices)
     counted = (jnp.arange(count + padding) < count).reshape(-1, batch)
     folded = folded._replace(weight=folded.weight * counted.astype(folded.weight.dtype))
-    return _consensus(folded, _density(slices, geometry), geometry)
+    density = _density(slices, geometry)
 
-
-@partial(jax.jit, static_argnames="geometry")
-def _consensus(folded: Slices, density, geometry: Geometry) -> Consensus:
     def add(table, slices: Slices):
         return insert_images(table, slices, density, geometry), None
 

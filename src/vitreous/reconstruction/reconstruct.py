@@ -118,7 +118,8 @@ def reconstruct(
     `mean_count`: regularise with this multiple of the mean weight; by default by the half maps'
     FSC (Wiener). `half_maps`: make them, and their FSC. `voxel_size`: of the map, by default the
     commonest pixel size; images with other pixel sizes are put at their own frequencies. `mesh`:
-    devices to share the work, by default all. `progress`: called with the number of images just done.
+    devices to share the work, by default all. `progress`: called with how many images were done
+    since the last call.
 
     **Raises:** `InputError` if there are no poses or no images.
     """

@@ -1,18 +1,18 @@
 """What the images say about their own CTF: is its sign still in them, is it there twice?"""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.shift import phase_shift
 from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.imaging.slicing import slice_grid
 from vitreous.reconstruction.backprojection import Geometry, Slices, transfer
-from vitreous.reconstruction.checks.evidence import absolute_ctf, half_map_fsc
-from vitreous.reconstruction.consensus import consensus_volume
+from vitreous.reconstruction.checks.evidence import Explanation, explain
 
 # Powers of the CTF that images may carry: name → what the true image was multiplied with.
 CARRIED = {
@@ -37,39 +37,44 @@ class CarriedCTF(NamedTuple):
     likelihood: dict[str, float]
 
 
-def pixel_transfer(slices: Slices, geometry: Geometry) -> Float[Array, "b p"]:
-    """Evaluate the CTF of each image at its pixels."""
-    k = jnp.asarray(geometry.pixels.frequency[: slices.pixels.shape[-1]])
-    frequency = k[None] / (geometry.box * slices.pixel_size[:, None, None])
-    return transfer(frequency, slices.ctf, slices.dose, geometry)
-
-
-def carried_ctf(slices: Slices, geometry: Geometry) -> CarriedCTF:
+def carried_ctf(given: Explanation, slices: Slices, geometry: Geometry) -> CarriedCTF:
     """Find which power of its CTF each image carries.
 
-    Maps are made with the signs of the CTF left in and taken out; the half maps that agree better
-    predict the images of the other half, and the predictions, times each power of the CTF, are
-    compared with the images shell by shell. The scale of each shell is free.
+    **Arguments:** `given`: the half maps that come of the images as they are.
+
+    Maps are also made with the signs of the CTF taken out of the images; the half maps that agree
+    better predict the images of the other half, and the predictions, times each power of the CTF,
+    are compared with the images shell by shell. The scale of each shell is free.
     """
-    c = pixel_transfer(slices, geometry)
-    choices = [slices, absolute_ctf(slices, c)]
-    scores = [half_map_fsc(choice, geometry).mean() for choice in choices]
-    made = consensus_volume(choices[int(np.argmax(scores))], geometry)
-    gain = _likelihoods(slices, c, made.half_maps, geometry)
+    slices = jax.tree.map(jnp.asarray, slices)
+    c = _pixel_transfer(slices, geometry)
+    # Backprojecting these with the CTF is backprojecting the images with its absolute value.
+    turned = explain(slices._replace(pixels=slices.pixels * _sign(c)), geometry)
+    best = turned if turned.fsc.mean() > given.fsc.mean() else given
+    gain = _likelihoods(slices, c, best.half_maps, geometry)
     likelihood = dict(zip(CARRIED, np.asarray(gain).tolist(), strict=True))
     order = sorted(likelihood, key=lambda name: -likelihood[name])
     lead = likelihood[order[0]] - likelihood[order[1]]
     return CarriedCTF(order[0] if lead > _DECISIVE else "undetermined", lead, likelihood)
 
 
+@partial(jax.jit, static_argnames="geometry")
+def _pixel_transfer(slices: Slices, geometry: Geometry) -> Float[Array, "b p"]:
+    k = jnp.asarray(geometry.pixels.frequency[: slices.pixels.shape[-1]])
+    frequency = k[None] / (geometry.box * slices.pixel_size[:, None, None])
+    return transfer(frequency, slices.ctf, slices.dose, geometry)
+
+
+@jax.jit
+def _sign(c: Float[Array, "b p"]) -> Complex[Array, "b p"]:
+    return jnp.where(c < 0, -1, 1).astype(jnp.complex64)
+
+
+@partial(jax.jit, static_argnames="geometry")
 def _likelihoods(
     slices: Slices, c: Float[Array, "b p"], half_maps: Float[Array, "2 n n n"], geometry: Geometry
 ) -> Float[Array, " kinds"]:
     """Sum over shells the log-likelihood gained by a prediction of best scale, one a kind."""
-    return _likelihoods_jit(slices, c, half_maps, geometry)
-
-
-def _gain(slices, c, half_maps, geometry: Geometry):
     pixels = geometry.pixels
     count = slices.pixels.shape[-1]
     k = jnp.asarray(pixels.frequency[:count])
@@ -97,6 +102,3 @@ def _gain(slices, c, half_maps, geometry: Geometry):
         gain = jnp.sign(x) * x * x / jnp.maximum(y, 1e-30) / jnp.maximum(variance, 1e-30) / 2
         gains.append(jnp.sum(jnp.where(y > 0, gain, 0)))
     return jnp.stack(gains)
-
-
-_likelihoods_jit = jax.jit(_gain, static_argnums=3)

@@ -2,11 +2,13 @@
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vitreous.geometry.fourier import coordinates
+from vitreous.geometry.fourier import coordinates, half_space, volume_from_half_space
+from vitreous.reconstruction.fsc import fsc_shells
 
 ContrastVerdict = Literal["white", "dark", "undetermined"]
 # Skewness of the density inside the sphere, far above what noise reaches in a map.
@@ -15,7 +17,7 @@ _CLEAR_SKEW = 0.7
 _CLEAR_EXCESS = 5.0
 
 
-def skewness(volume: Float[Array, "n n n"]) -> float:
+def skewness(volume: Float[np.ndarray, "n n n"]) -> float:
     """Return the skewness of a map inside its inscribed sphere: positive for compact density."""
     box = volume.shape[0]
     inside = np.linalg.norm(coordinates(box, 3), axis=-1) < 0.45 * box
@@ -32,8 +34,21 @@ def centre_t_value(excess: Float[np.ndarray, " n"]) -> float:
     return float(excess.mean() / excess.std(ddof=1) * np.sqrt(len(excess)))
 
 
+@jax.jit
+def keep_signal(
+    volumes: Float[Array, "m n n n"], fsc: Float[Array, " shells"]
+) -> Float[Array, "m n n n"]:
+    """Filter maps by what their halves agree on: noise of high shells would hide a skewness."""
+    box = volumes.shape[-1]
+    share = jnp.concatenate([jnp.clip(fsc, 0, 1), jnp.zeros(1, fsc.dtype)])
+    shell = jnp.asarray(np.minimum(fsc_shells(box), len(fsc)))
+    return volume_from_half_space(
+        half_space(volumes) * share[shell].astype(jnp.complex64)[None], box
+    )
+
+
 def decide_contrast(
-    half_maps: Float[Array, "2 n n n"], excess: Float[np.ndarray, " n"]
+    half_maps: Float[np.ndarray, "2 n n n"], excess: Float[np.ndarray, " images"]
 ) -> tuple[ContrastVerdict, float, float]:
     """Decide the contrast of the images from maps made as if they were white.
 
@@ -44,7 +59,7 @@ def decide_contrast(
     weakly skewed maps and clear centres stays open.
     """
     skews = [skewness(volume) for volume in half_maps]
-    skew = float(skewness(jnp.mean(half_maps, axis=0)))
+    skew = skewness(half_maps[0] + half_maps[1])
     t_value = centre_t_value(excess)
     agree = min(skews) > 0 or max(skews) < 0
     clear_map = agree and abs(skew) > _CLEAR_SKEW

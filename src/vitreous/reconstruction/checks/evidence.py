@@ -1,9 +1,11 @@
 """Which of two explanations of the images is better: the one whose half maps agree more."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from vitreous.reconstruction.backprojection import Geometry, Slices
 from vitreous.reconstruction.consensus import consensus_volume
@@ -14,22 +16,32 @@ DECISIVE = 6.0
 _BATCH = 256
 
 
-def half_map_fsc(slices: Slices, geometry: Geometry) -> Float[np.ndarray, " shells"]:
+class Explanation(NamedTuple):
+    """Hold the half maps that come of a set of poses and signs.
+
+    **Fields:** `fsc`: of the half maps, up to the last shell in use. `half_maps`. `box` of both.
+    """
+
+    fsc: Float[np.ndarray, " shells"]
+    half_maps: Float[Array, "2 n n n"]
+    box: int
+
+
+def explain(slices: Slices, geometry: Geometry) -> Explanation:
     """Reconstruct half maps and correlate them, up to the last shell of the geometry."""
-    made = consensus_volume(slices, geometry, _BATCH)
-    return np.asarray(made.fsc)[: geometry.max_shell + 1]
+    made = consensus_volume(jax.tree.map(jnp.asarray, slices), geometry, _BATCH)
+    fsc = np.asarray(made.fsc)[: geometry.max_shell + 1]
+    return Explanation(fsc, made.half_maps, geometry.box)
 
 
-def advantage(
-    first: Float[np.ndarray, " shells"], second: Float[np.ndarray, " shells"], box: int
-) -> float:
-    """Say by how many standard deviations the first FSC curve lies above the second.
+def advantage(first: Explanation, second: Explanation) -> float:
+    """Say by how many standard deviations the first curve lies above the second.
 
     Shells count by their voxels and by the signal that either curve has in them, which is the
     best weighting of a difference in signal.
     """
-    voxels = np.bincount(fsc_shells(box).ravel(), minlength=len(first))[1 : len(first)]
-    a, b = first[1:], second[1:]
+    a, b = first.fsc[1:], second.fsc[1:]
+    voxels = np.bincount(fsc_shells(first.box).ravel(), minlength=len(a) + 1)[1 : len(a) + 1]
     weight = voxels * np.maximum(np.maximum(a, b), 0)
     # A correlation of n independent pairs has variance (1 − f²)² / n.
     spread = ((1 - a * a) ** 2 + (1 - b * b) ** 2) / voxels
@@ -38,9 +50,10 @@ def advantage(
 
 
 def shuffled(slices: Slices, seed: int = 0) -> Slices:
-    """Give every image the pose of another one: what half maps agree on then is no signal.
+    """Give every image the rotation of another one: what half maps agree on then is no signal.
 
-    Images of one half map change places among themselves, so that halves stay halves.
+    Images of one half map change places among themselves, so that halves stay halves. Shifts
+    stay: they centre images whatever the rotations are worth.
     """
     order = np.arange(len(slices.pixels))
     rng = np.random.default_rng(seed)
@@ -48,19 +61,10 @@ def shuffled(slices: Slices, seed: int = 0) -> Slices:
     for half in np.unique(group):
         mine = np.flatnonzero(group == half)
         order[mine] = rng.permutation(mine)
-    return slices._replace(rotation=slices.rotation[order], shift=slices.shift[order])
+    return slices._replace(rotation=slices.rotation[order])
 
 
 def band(geometry: Geometry, slices: Slices, max_shell: int) -> tuple[Slices, Geometry]:
     """Leave out the shells beyond `max_shell`."""
     narrow = geometry._replace(max_shell=min(max_shell, geometry.max_shell))
     return slices._replace(pixels=slices.pixels[:, : len(narrow.pixels)]), narrow
-
-
-def absolute_ctf(slices: Slices, transfer: jax.Array) -> Slices:
-    """Turn the pixels where the CTF is negative.
-
-    Backprojecting these with the CTF is backprojecting the true pixels with its absolute value.
-    """
-    sign = jnp.where(transfer < 0, -1.0, 1.0).astype(slices.pixels.dtype)
-    return slices._replace(pixels=slices.pixels * sign)

@@ -1,13 +1,18 @@
 """Do the poses fit the images, and are shifts and rotations in the units and sense they should?"""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from vitreous.reconstruction.backprojection import Geometry, Slices
-from vitreous.reconstruction.checks.evidence import DECISIVE, advantage, half_map_fsc, shuffled
+from vitreous.reconstruction.checks.evidence import (
+    DECISIVE,
+    Explanation,
+    advantage,
+    explain,
+    shuffled,
+)
 
 
 class PoseChange(NamedTuple):
@@ -21,17 +26,13 @@ class PoseChange(NamedTuple):
     advantage: float
 
 
-def pose_signal(given: Float[np.ndarray, " shells"], slices: Slices, geometry: Geometry) -> float:
-    """Say by how many standard deviations the poses beat the same poses dealt out at random."""
-    return advantage(given, half_map_fsc(shuffled(slices), geometry), geometry.box)
+def pose_signal(given: Explanation, slices: Slices, geometry: Geometry) -> float:
+    """Say by how many standard deviations the poses beat the same rotations dealt out at random."""
+    return advantage(given, explain(shuffled(slices), geometry))
 
 
 def better_poses(
-    given: Float[np.ndarray, " shells"],
-    slices: Slices,
-    geometry: Geometry,
-    pixel_size: float,
-    box: int,
+    given: Explanation, slices: Slices, geometry: Geometry, pixel_size: float, box: int
 ) -> PoseChange | None:
     """Try the ways in which poses are usually mistaken; return the best that is clearly better.
 
@@ -39,14 +40,14 @@ def better_poses(
     """
     best: PoseChange | None = None
     for problem, mend, changed in _changes(slices, pixel_size, box):
-        sigmas = advantage(half_map_fsc(changed, geometry), given, geometry.box)
+        sigmas = advantage(explain(changed, geometry), given)
         if sigmas > DECISIVE and (best is None or sigmas > best.advantage):
             best = PoseChange(problem, mend, sigmas)
     return best
 
 
-def _changes(slices: Slices, pixel_size: float, box: int):
-    transposed = slices._replace(rotation=jnp.swapaxes(slices.rotation, -1, -2))
+def _changes(slices: Slices, pixel_size: float, box: int) -> Iterator[tuple[str, str, Slices]]:
+    transposed = slices._replace(rotation=np.swapaxes(slices.rotation, -1, -2))
     yield "rotations are transposed", "write x_image = R x_volume", transposed
     shift = np.asarray(slices.shift)
     spread = float(np.sqrt(np.mean(shift**2)))
@@ -68,4 +69,4 @@ def _changes(slices: Slices, pixel_size: float, box: int):
         moves = spread * abs(scale - 1) > 0.1 * pixel_size
         if is_new and moves and spread * abs(scale) < 0.25 * side:
             tried.append(scale)
-            yield problem, mend, slices._replace(shift=slices.shift * jnp.float32(scale))
+            yield problem, mend, slices._replace(shift=slices.shift * np.float32(scale))

@@ -17,8 +17,8 @@ from vitreous.particles.read import read_particles
 from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.backprojection import Geometry, Slices
 from vitreous.reconstruction.checks.applied_ctf import carried_ctf
-from vitreous.reconstruction.checks.contrast import decide_contrast
-from vitreous.reconstruction.checks.evidence import DECISIVE, band, half_map_fsc
+from vitreous.reconstruction.checks.contrast import decide_contrast, keep_signal
+from vitreous.reconstruction.checks.evidence import DECISIVE, Explanation, band, explain
 from vitreous.reconstruction.checks.hand import compare_hands
 from vitreous.reconstruction.checks.optics import check_optics, check_rows, check_sampling
 from vitreous.reconstruction.checks.picture import draw_check
@@ -28,10 +28,9 @@ from vitreous.reconstruction.checks.sample import LIMIT, Sample, load_sample
 from vitreous.reconstruction.consensus import consensus_volume
 from vitreous.reconstruction.finish import Consensus
 from vitreous.reconstruction.fsc import resolution
-from vitreous.reconstruction.masks import automatic_threshold
 
 # Explanations are compared on so many images and shells: tenths of a second each.
-_IMAGES, _SHELLS = 1500, 24
+_IMAGES, _SHELLS = 1000, 24
 _CARRIED = {
     "absolute": ("the images' phases are flipped already", "extract them without phase flipping"),
     "square": (
@@ -64,7 +63,7 @@ def check_particles(
     """Check the first particles of a file: do files, optics, poses, signs and units make sense?
 
     **Arguments:** `expect_ctf`: complain if there is none. `expect_dark`: the particles are known
-    to be dark. `reference`: a centred map of the molecule, which decides the hand. `folder`:
+    to be dark. `reference`: a map of the molecule, which decides the hand. `folder`:
     where to write `check.png` and `check.json`. `first`: images to look at. `progress`: called
     with a word on what comes next. The others as in `read_particles`.
 
@@ -126,27 +125,29 @@ def _check_images(
     say: Callable[[str], None],
 ) -> None:
     geometry = sample.geometry
-    made = consensus_volume(sample.slices, geometry)
+    made = consensus_volume(sample.on_device(), geometry)
     verdict = _check_contrast(sample, made, expect_dark, report)
-    sign = -1.0 if verdict == "dark" else 1.0
+    sign = -1 if verdict == "dark" else 1
+    volume = sign * np.asarray(made.volume)
     if not sample.has_poses:
         report.find("poses", "the file has none", "give them with --poses")
     else:
         say("trying other poses and signs")
         few, narrow = band(geometry, sample.subset(_IMAGES), _SHELLS)
-        given = half_map_fsc(few, narrow)
+        given = explain(few, narrow)
         if _check_poses(sample, few, narrow, given, report):
-            _check_carried_ctf(few, narrow, report)
+            _check_carried_ctf(given, few, narrow, report)
             _report_resolution(made, geometry, table, report)
-            _check_hand(sign * made.volume, geometry.voxel_size, reference, report)
+            _check_hand(volume, made, geometry.voxel_size, reference, report)
     if folder is not None:
         say("drawing")
         curves = {"half maps": np.asarray(made.fsc)}
         title = f"{Path(report.particles).name}: {len(sample):,} of {len(table):,} particles"
-        verdicts = [f"✗ {finding}" for finding in report.findings] or ["✓ nothing to mend"]
+        verdicts = [f"✗ {finding}" for finding in report.findings]
+        verdicts += [f"✓ {fact}" for fact in report.facts]
         draw_check(
             Path(folder) / "check.png",
-            sign * np.asarray(made.volume),
+            volume,
             curves,
             geometry.voxel_size,
             sample.shown,
@@ -156,7 +157,8 @@ def _check_images(
 
 
 def _check_contrast(sample: Sample, made: Consensus, expect_dark: bool, report: Report) -> str:
-    verdict, skew, t_value = decide_contrast(made.half_maps, sample.centre_excess)
+    signal = np.asarray(keep_signal(made.half_maps, made.fsc))
+    verdict, skew, t_value = decide_contrast(signal, sample.centre_excess)
     report.numbers.update(contrast=verdict, map_skewness=skew, centre_t_value=t_value)
     evidence = f"(map skewness {skew:+.1f}, image centres {t_value:+.0f} σ)"
     wanted = "dark" if expect_dark else "white"
@@ -172,7 +174,7 @@ def _check_contrast(sample: Sample, made: Consensus, expect_dark: bool, report: 
 
 
 def _check_poses(
-    sample: Sample, few: Slices, narrow: Geometry, given: np.ndarray, report: Report
+    sample: Sample, few: Slices, narrow: Geometry, given: Explanation, report: Report
 ) -> bool:
     """Return whether the poses explain the images."""
     signal = pose_signal(given, few, narrow)
@@ -194,10 +196,10 @@ def _check_poses(
     return False
 
 
-def _check_carried_ctf(few: Slices, narrow: Geometry, report: Report) -> None:
+def _check_carried_ctf(given: Explanation, few: Slices, narrow: Geometry, report: Report) -> None:
     if few.ctf is None:
         return
-    carried = carried_ctf(few, narrow)
+    carried = carried_ctf(given, few, narrow)
     report.numbers.update(carried_ctf=carried.kind, carried_ctf_lead=carried.lead)
     if carried.kind in _CARRIED:
         problem, mend = _CARRIED[carried.kind]
@@ -218,13 +220,16 @@ def _report_resolution(
     report.numbers.update(fsc=[round(float(v), 5) for v in curve], resolution=gold)
 
 
-def _check_hand(volume, voxel_size: float, reference: Map | None, report: Report) -> None:
+def _check_hand(
+    volume: np.ndarray, made: Consensus, voxel_size: float, reference: Map | None, report: Report
+) -> None:
     if reference is None:
         report.note("hand", "undetermined: only a --reference map can tell")
         report.numbers.update(hand="undetermined")
         return
     alike = _resample(reference, volume.shape[0], voxel_size)
-    score = compare_hands(_centred(np.asarray(volume)), _centred(alike), jax.random.key(0))
+    maps = (jnp.asarray(volume), jnp.asarray(alike))
+    score = compare_hands(*maps, made.fsc, jax.random.key(0))
     report.numbers.update(hand_same=score.same, hand_mirror=score.mirror)
     evidence = f"correlation {score.same:.2f}, mirror image {score.mirror:.2f}"
     if not score.is_clear:
@@ -244,18 +249,6 @@ def _resample(reference: Map, box: int, voxel_size: float) -> np.ndarray:
     real = crop_centered(reference.data, side, 3)
     low = crop_centered(fft_centered(jnp.asarray(real), 3), box, 3)
     return np.asarray(ifft_centered(low, 3).real)
-
-
-def _centred(volume: np.ndarray):
-    """Move the centre of mass of the dense part to the box centre, in whole voxels."""
-    box = volume.shape[0]
-    dense = np.where(volume > automatic_threshold(volume), volume, 0)
-    if dense.sum() > 0:
-        axes = np.indices(volume.shape, np.float32)
-        centre = [float((dense * axis).sum() / dense.sum()) for axis in axes]
-        steps = [box // 2 - round(c) for c in centre]
-        volume = np.roll(volume, steps, axis=(0, 1, 2))
-    return jnp.asarray(volume)
 
 
 def _written(report: Report, folder: str | Path | None) -> Report:

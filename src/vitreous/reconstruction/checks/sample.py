@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from vitreous.geometry.fourier import coordinates, half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.geometry.rotations import random_rotations
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.source import ImageSource
 from vitreous.particles.table import ParticleTable
@@ -28,9 +29,9 @@ _SHOWN = 6
 class Sample:
     """Hold the images of a check.
 
-    **Fields:** `table`: their rows. `slices`: their Fourier pixels in a box cropped to at most
-    64, with poses (random ones where there are none) and half maps. `geometry` of that box.
-    `has_poses`. `centre_excess`: how much brighter each image is in the middle than around, in
+    **Fields:** `table`: their rows. `slices`: (NumPy) their Fourier pixels in a box cropped to
+    at most 64, with poses (random ones where there are none) and half maps. `geometry` of that
+    box. `has_poses`. `centre_excess`: how much brighter each image is in the middle than around, in
     standard deviations of its pixels. `is_broken`: images with NaN or without contrast.
     `shown`: a few images.
     """
@@ -41,15 +42,26 @@ class Sample:
     has_poses: bool
     centre_excess: Float[np.ndarray, " n"]
     is_broken: Bool[np.ndarray, " n"]
-    shown: Float[np.ndarray, "m n n"]
+    shown: Float[np.ndarray, "m side side"]
 
     def __len__(self) -> int:
         return len(self.table)
 
     def subset(self, count: int) -> Slices:
-        """Take about `count` images spread evenly over the sample."""
-        rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+        """Take about `count` images, spread evenly over each of the half maps."""
+        group = np.asarray(self.slices.group)
+        parts = []
+        for half in (0, 1):
+            # Half by half: an even stride over alternating halves would pick one of them only.
+            mine = np.flatnonzero(group == half)
+            place = np.linspace(0, len(mine) - 1, min(count // 2, len(mine))).astype(np.int64)
+            parts.append(mine[np.unique(place)])
+        rows = np.sort(np.concatenate(parts))
         return jax.tree.map(lambda leaf: leaf[rows], self.slices)
+
+    def on_device(self) -> Slices:
+        """Put all images on the device."""
+        return jax.tree.map(jnp.asarray, self.slices)
 
 
 @partial(jax.jit, static_argnames="pixels")
@@ -84,23 +96,23 @@ def load_sample(
     pixels = FourierPixels(box, geometry.max_shell)
 
     chunk = max(1, min(count, 4_000_000 // box**2))
-    parts = []
+    parts: list = []
     for start in range(0, count, chunk):
         rows = np.arange(start, min(start + chunk, count))
         images = source.read(rows)
         padded = np.pad(images, ((0, chunk - len(rows)), (0, 0), (0, 0)))
-        parts.append(jax.tree.map(lambda leaf, m=len(rows): leaf[:m], _look(padded, pixels)))
+        parts.append([np.asarray(leaf)[: len(rows)] for leaf in _look(padded, pixels)])
         if progress is not None:
             progress(len(rows))
-    values, excess, broken = (jnp.concatenate(part) for part in zip(*parts, strict=True))
+    values, excess, broken = (np.concatenate(part) for part in zip(*parts, strict=True))
     shown = source.read(np.unique(np.linspace(0, count - 1, min(count, _SHOWN)).astype(np.int64)))
     return Sample(
         table,
         _slices(table, values, small / box, ~broken),
         geometry,
         table.rotation is not None,
-        np.asarray(excess),
-        np.asarray(broken),
+        excess,
+        broken,
         shown,
     )
 
@@ -111,20 +123,19 @@ def sample_size(table: ParticleTable, limit: int = LIMIT) -> int:
     return max(1, min(len(table), limit, most))
 
 
-def _slices(table: ParticleTable, pixels: Array, shrink: float, is_good: Array) -> Slices:
+def _slices(table: ParticleTable, pixels: np.ndarray, shrink: float, is_good: np.ndarray) -> Slices:
+    """Collect what is known of the images, as NumPy arrays: subsets then cost no compilation."""
     count = len(table)
     rotation = table.rotation
     if rotation is None:
-        from vitreous.geometry.rotations import random_rotations
-
-        rotation = random_rotations(jax.random.key(0), count)
+        rotation = np.asarray(random_rotations(jax.random.key(0), count))
     ctf = table.ctf
     return Slices(
         pixels,
-        jnp.asarray(rotation),
-        jnp.asarray(table.shift),
-        jnp.asarray(table.pixel_size / shrink, jnp.float32),
-        None if ctf is None else CTFParameters(*(jnp.asarray(f, jnp.float32) for f in ctf)),
-        jnp.asarray(half_sets(count, table.half_set, table.particle)),
-        is_good.astype(jnp.float32),
+        rotation,
+        table.shift,
+        (table.pixel_size / shrink).astype(np.float32),
+        None if ctf is None else CTFParameters(*(np.asarray(f, np.float32) for f in ctf)),
+        half_sets(count, table.half_set, table.particle),
+        is_good.astype(np.float32),
     )
