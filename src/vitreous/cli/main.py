@@ -39,6 +39,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pc-traversal": ("traversals", "pc_traversal", "Latent path along principal components."),
     "graph-traversal": ("traversals", "graph_traversal", "Latent path through nearest neighbours."),
     "direct-traversal": ("traversals", "direct_traversal", "Straight latent path between anchors."),
+    "morph-train": ("morph", "morph_train", "Learn the flow that carries one map onto another."),
+    "morph-predict": ("morph", "morph_predict", "Carry a map along a learned flow, frame by frame."),
 }
 
 # Names the peers use for the same command.

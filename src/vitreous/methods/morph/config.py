@@ -7,6 +7,9 @@ from vitreous.errors import InputError
 from vitreous.methods.morph.flow import Scheme
 from vitreous.methods.morph.velocity import VelocityKind
 
+# Sinkhorn iterations of the peer, one after the other; three symmetric ones do as much.
+PEER_ITERATIONS = 5
+
 
 @dataclass(frozen=True)
 class MorphConfig:
@@ -14,24 +17,24 @@ class MorphConfig:
 
     **Fields**, grouped: *field* `velocity`, `depth` and `width` of the perceptron,
     `control_points` of the spline a side, `is_time_dependent`, `symmetry`; *flow* `scheme`,
-    `steps` (over the whole time). *Loss* `w2_eps` (final ε in squares of the box side, None: a
-    share of the finest voxel), `w2_iter`, `use_l2`, `mu_mesh` (Å² for each unit of mean strain;
-    None: a thousandth of the mesh's side squared). *Work* `iterations`, `period`, `learning_rate`
-    (None: 3e-3, falling by a cosine), `binning`, `match_resolution`, `patience` (reports without
-    a better half-map FSC before stopping), `seed`. `is_peer`: Euler in ten steps, plain transport
+    `steps` (over the whole time). *Loss* `w2_eps` (least ε in squares of the box side, None: from
+    the voxels), `w2_iter`, `use_l2`, `mu_mesh` (Å² for each unit of mean strain; None: a twentieth
+    of the finest voxel's square). *Work* `iterations`, `period`, `learning_rate` (None: 3e-3, a
+    spline 1e-2, falling by a cosine), `binning`, `match_resolution`, `patience` (reports without a
+    better half-map FSC before stopping), `seed`. `is_peer`: Euler in ten steps, plain transport
     from a cold start, constant rate, in the unit cube.
     """
 
     velocity: VelocityKind = "mlp"
     depth: int = 3
     width: int = 100
-    control_points: int = 10
+    control_points: int = 8
     is_time_dependent: bool = False
     symmetry: str = "C1"
     scheme: Scheme = "rk4"
     steps: int = 3
     w2_eps: float | None = None
-    w2_iter: int = 5
+    w2_iter: int = 3
     use_l2: bool = False
     mu_mesh: float | None = None
     iterations: int = 300
@@ -69,7 +72,9 @@ class MorphConfig:
         """Peak learning rate."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return 1e-3 if self.is_peer else 3e-3
+        if self.is_peer:
+            return 1e-3
+        return 1e-2 if self.velocity == "spline" else 3e-3
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values, for files."""
@@ -85,4 +90,5 @@ def peer_settings(config: MorphConfig) -> MorphConfig:
         steps=10,
         match_resolution=False,
         w2_eps=1e-4 if config.w2_eps is None else config.w2_eps,
+        w2_iter=PEER_ITERATIONS if config.w2_iter == MorphConfig.w2_iter else config.w2_iter,
     )

@@ -5,11 +5,12 @@ helps: forty thousand points determine a smooth field, whatever the box.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.errors import InputError
 from vitreous.methods.morph.cloud import cloud_of
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.lattice import bin_map
@@ -43,10 +44,14 @@ class Level:
     steps: int
 
 
-def build_levels(source: Map, targets: Sequence[Map], config: MorphConfig) -> list[Level]:
+def build_levels(
+    source: Map, targets: Sequence[Map], config: MorphConfig, box_side: float
+) -> list[Level]:
     """Make the levels of a fit from cut densities on one lattice, coarsest first.
 
     Both densities have unit mass on every level.
+
+    **Arguments:** `box_side`: Å, of the box that `w2_eps` counts in.
     """
     finest = 1
     while np.count_nonzero(bin_map(source, finest).data) > MOST_POINTS:
@@ -68,18 +73,42 @@ def build_levels(source: Map, targets: Sequence[Map], config: MorphConfig) -> li
         last = 2 * (FINAL_BLUR * voxel) ** 2
         if config.w2_eps is not None:
             # Asked for in squares of the box: no level goes below it.
-            side = max(source.data.shape) * source.voxel_size
-            last = max(last, config.w2_eps * side**2)
+            last = max(last, config.w2_eps * box_side**2)
         first = max(last, 2 * (2 * FINAL_BLUR * voxel) ** 2) if i == 0 else last
         reach = FINE_REACH if i > 0 else None
         levels.append(
-            Level(points, mass / mass.sum(), stack, voxel, binned.origin, (first, last), reach, count)
+            Level(
+                points, mass / mass.sum(), stack, voxel, binned.origin, (first, last), reach, count
+            )
         )
     return levels
 
 
 def _shares(count: int) -> list[float]:
     """Give each level its share of the steps: most to the coarse ones, which cost least."""
-    weights = np.array([3.0 ** (count - 1 - i) if i else 3.0**count for i in range(count)])
-    weights = np.maximum(weights / weights.sum(), 0.12)
+    weights = 0.5 ** np.arange(count)
     return list(weights / weights.sum())
+
+
+def peer_level(source: Map, target: Map, config: MorphConfig) -> Level:
+    """Make the one level of the peer: the whole box, masses equal but not one.
+
+    **Raises:** `InputError` if the binning does not divide the box.
+    """
+    if len(source.data) % config.binning:
+        raise InputError(
+            f"-b {config.binning}: does not divide the box of {len(source.data)}; "
+            "the peer's binning must"
+        )
+    # Normalised before it is binned, as the peer does.
+    scaled = source.data / source.data.max()
+    other = target.data * (scaled.sum() / target.data.sum())
+    first, second = (
+        bin_map(replace(source, data=d.astype(np.float32)), config.binning) for d in (scaled, other)
+    )
+    points, mass = cloud_of(first.data, first.voxel_size, first.origin)
+    epsilon = config.w2_eps or 1e-4
+    return Level(
+        points, mass, second.data[None], first.voxel_size, first.origin,
+        (epsilon, epsilon), None, config.iterations,
+    )  # fmt: skip

@@ -43,7 +43,9 @@ def _tensor(key: int, array: np.ndarray) -> bytes:
 
 
 def write_torch_file(
-    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], notes: Mapping[str, str] | None = None
+    path: str | os.PathLike,
+    arrays: Mapping[str, np.ndarray],
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write named arrays in one step.
 

@@ -149,8 +149,8 @@ def new_mlp(
         weights.append(spread * jax.random.normal(w_key, shape))
         bias = jnp.zeros(shape[0])
         if not like_peer and i == 0:
-            # Kinks spread over the molecule instead of all through its centre.
-            bias = jax.random.uniform(b_key, (shape[0],), minval=-0.5, maxval=0.5)
+            # Kinks near the centre: spread wide, they bend what should turn as one piece.
+            bias = jax.random.uniform(b_key, (shape[0],), minval=-0.02, maxval=0.02)
         biases.append(bias)
     return MLPVelocity(tuple(weights), tuple(biases), centre, extent)
 
