@@ -40,7 +40,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "graph-traversal": ("traversals", "graph_traversal", "Latent path through nearest neighbours."),
     "direct-traversal": ("traversals", "direct_traversal", "Straight latent path between anchors."),
     "morph-train": ("morph", "morph_train", "Learn the flow that carries one map onto another."),
-    "morph-predict": ("morph", "morph_predict", "Carry a map along a learned flow, frame by frame."),
+    "morph-predict": (
+        "morph",
+        "morph_predict",
+        "Carry a map along a learned flow, frame by frame.",
+    ),
 }
 
 # Names the peers use for the same command.
