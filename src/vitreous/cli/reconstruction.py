@@ -3,16 +3,13 @@
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vitreous.cli.common import start_jax
 from vitreous.cli.progress import image_bar
 from vitreous.errors import InputError
-
-if TYPE_CHECKING:
-    from vitreous.reconstruction.reconstruct import Reconstruction
 
 
 class CTFAlgorithm(StrEnum):
@@ -43,7 +40,7 @@ def backproject_voxel(
     first: Annotated[int | None, typer.Option(min=1, help="Use the first N images.")] = None,
     pixel_size: Annotated[float | None, typer.Option("--Apix", help="Å per pixel.")] = None,
     pose_unit: Annotated[
-        str, typer.Option(help="Unit of translations in --poses: fraction or pixel.")
+        Literal["fraction", "pixel"], typer.Option(help="Unit of translations in --poses.")
     ] = "fraction",
     half_maps: Annotated[
         bool, typer.Option("--half-maps/--no-half-maps", help="Write half maps.")
@@ -96,6 +93,7 @@ def backproject_voxel(
         raise InputError(f"{output}: is a file; give a folder, or a name that ends in .mrc")
     start_jax()
     from vitreous.particles import ImageSource, read_particles
+    from vitreous.reconstruction.outputs import write_reconstruction
     from vitreous.reconstruction.reconstruct import TiltOptions, apply_tilts, reconstruct
 
     table = read_particles(
@@ -105,7 +103,7 @@ def backproject_voxel(
         ctf=ctf,
         ind=ind,
         pixel_size=pixel_size,
-        pose_unit=_pose_unit(pose_unit),
+        pose_unit=pose_unit,
     )
     if tilt or dose_per_tilt is not None:
         table = apply_tilts(table, TiltOptions(ntilts, force_ntilts, dose_per_tilt, angle_per_tilt))
@@ -125,54 +123,11 @@ def backproject_voxel(
             progress=advance,
         )
     seconds = time.perf_counter() - started
-    _write_reconstruction(result, output, single, half_maps, fsc_vals, output_sumcount, seed)
+    write_reconstruction(result, output, half_maps, fsc_vals, output_sumcount, seed)
     line = f"{output}: {result.images:,} images at {result.voxel_size:g} Å/voxel"
     if result.fsc is not None:
         line += f", half-map FSC 0.143 at {result.resolution():.2f} Å (no mask)"
     typer.echo(f"{line}, {result.images / seconds:,.0f} images/s")
-
-
-def _pose_unit(unit: str):
-    if unit not in ("fraction", "pixel"):
-        raise InputError(f"--pose-unit {unit}: must be fraction or pixel")
-    return unit
-
-
-def _write_reconstruction(
-    result: "Reconstruction",
-    output: Path,
-    single: bool,
-    half_maps: bool,
-    fsc_vals: bool,
-    sumcount: bool,
-    seed: int,
-) -> None:
-    import numpy as np
-
-    from vitreous.files import atomic_path
-    from vitreous.particles import write_map
-    from vitreous.reconstruction.curves import plot_curves, write_curves
-    from vitreous.reconstruction.fsc_correction import masked_curves
-
-    folder = output.parent if single else output
-    box = len(result.volume)
-    write_map(output if single else folder / "backproject.mrc", result.volume, result.voxel_size)
-    if sumcount:
-        name = output.with_suffix(".sums.npz") if single else folder / "backproject.sums.npz"
-        with atomic_path(name) as temporary, temporary.open("wb") as handle:
-            numerator, weight = result.sums.numerator[:, 0], result.sums.weight[:, 0]
-            np.savez(handle, sums=np.asarray(numerator), counts=np.asarray(weight))
-    if single or result.half_maps is None:
-        return
-    if half_maps:
-        for letter, volume in zip("ab", result.half_maps, strict=True):
-            write_map(folder / f"half_map_{letter}.mrc", volume, result.voxel_size)
-    if fsc_vals:
-        first, second = result.half_maps
-        curves = masked_curves(first, second, result.volume, result.voxel_size, seed)
-        write_curves(folder / "fsc-vals.txt", curves, box)
-        title = f"{result.images:,} images, {result.voxel_size:g} Å/voxel"
-        plot_curves(folder / "fsc-plot.png", curves, result.voxel_size, box, title)
 
 
 def fsc(

@@ -131,7 +131,8 @@ def sum_images(
 
 @partial(jax.jit, static_argnames="geometry")
 def _density(some: ImageColumns, geometry: Geometry) -> Float[Array, " radii"]:
-    return expected_density(some.pixel_size, some.ctf, some.dose, geometry)
+    dose = None if some.dose is None else jnp.asarray(some.dose)
+    return expected_density(jnp.asarray(some.pixel_size), some.ctf, dose, geometry)
 
 
 @partial(jax.jit, static_argnames="geometry")

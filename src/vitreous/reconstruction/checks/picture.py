@@ -28,7 +28,8 @@ def draw_check(
     lines = [line if len(line) < 118 else line[:115] + "…" for line in verdicts]
     foot = 0.35 + 0.2 * len(lines)
     figure = Figure(figsize=(12, 6.2 + foot), layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=[3.7, 2.3, foot])
+    parts = figure.subfigures(3, 1, squeeze=False, height_ratios=[3.7, 2.3, foot])
+    top, middle, bottom = parts[:, 0]
     top.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     panels = top.subplots(1, 4, width_ratios=[1, 1, 1, 1.55])
     sides = projections(volume)

@@ -47,14 +47,14 @@ def better_poses(
 
 
 def _changes(slices: Slices, pixel_size: float, box: int) -> Iterator[tuple[str, str, Slices]]:
-    transposed = slices._replace(rotation=np.swapaxes(slices.rotation, -1, -2))
+    transposed = slices._replace(rotation=slices.rotation.swapaxes(-1, -2))
     yield "rotations are transposed", "write x_image = R x_volume", transposed
     shift = np.asarray(slices.shift)
     spread = float(np.sqrt(np.mean(shift**2)))
     side = pixel_size * box
     if spread == 0:
         return
-    tried = []
+    tried: list[float] = []
     scales = [
         (-1.0, "shifts point the wrong way", "turn their sign"),
         (0.0, "shifts do harm", "set them to zero: these images are centred already"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -130,12 +131,13 @@ def _slices(table: ParticleTable, pixels: np.ndarray, shrink: float, is_good: np
     if rotation is None:
         rotation = np.asarray(random_rotations(jax.random.key(0), count))
     ctf = table.ctf
-    return Slices(
-        pixels,
-        rotation,
-        table.shift,
-        (table.pixel_size / shrink).astype(np.float32),
-        None if ctf is None else CTFParameters(*(np.asarray(f, np.float32) for f in ctf)),
-        half_sets(count, table.half_set, table.particle),
-        is_good.astype(np.float32),
-    )
+    columns: dict[str, Any] = {
+        "pixels": pixels,
+        "rotation": rotation,
+        "shift": table.shift,
+        "pixel_size": (table.pixel_size / shrink).astype(np.float32),
+        "ctf": None if ctf is None else CTFParameters(*(np.asarray(f, np.float32) for f in ctf)),
+        "group": half_sets(count, table.half_set, table.particle),
+        "weight": is_good.astype(np.float32),
+    }
+    return Slices(**columns)
