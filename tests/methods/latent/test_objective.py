@@ -56,10 +56,10 @@ def test_pure_noise_scores_one():
 def test_bound_ignores_padding_and_holds_a_kl():
     error, kl = jnp.array([1.0, 3.0, 99.0]), jnp.array([2.0, 4.0, 99.0])
     weight = jnp.array([1.0, 1.0, 0.0])
-    loss, scalars = bound(error, kl, weight, 10.0, jnp.float32(0.5), None)
+    loss, scalars = bound(error, kl, weight, weight.sum(), 10.0, jnp.float32(0.5), None)
     assert float(scalars["reconstruction"]) == 2
     assert float(loss) == pytest.approx(2 + 0.5 * 3 / 10)
-    held, _ = bound(error, kl, weight, 10.0, jnp.float32(5.0), 2.0)
+    held, _ = bound(error, kl, weight, weight.sum(), 10.0, jnp.float32(5.0), 2.0)
     assert float(held) == pytest.approx(2 + 2 * (5 - 3) ** 2 / 10)
 
 

@@ -42,6 +42,8 @@ from vitreous.training.run import Latents, Run
 logger = logging.getLogger(__name__)
 
 _ENCODE_BATCH = 128
+# Rows of network activations that a CPU's cache holds: half again as fast as whole batches.
+_CPU_PIECE = 3400
 _FOUNDATION = "foundation.npz"
 
 
@@ -154,7 +156,9 @@ def _prepare(
         normalization = [float(x) for x in prepared.normalization]
         run.update_config(normalization=normalization, contrast=contrast)
         write_foundation(run, foundation)
-    method = LatentMethod(config, foundation, pixels, len(table))
+    one_cpu = [device.platform for device in prepared.devices] == ["cpu"]
+    piece = _CPU_PIECE if one_cpu else None
+    method = LatentMethod(config, foundation, pixels, len(table), piece_rows=piece)
     if run.checkpoints.latest() is None:
         method.start = measure_start(method, prepared)
     return method, prepared

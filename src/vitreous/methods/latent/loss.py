@@ -52,16 +52,17 @@ def bound(
     error: Float[Array, " b"],
     divergence: Float[Array, " b"],
     image_weight: Float[Array, " b"],
+    images: Float[Array, ""],
     total: float,
     beta: Float[Array, ""],
     control: float | None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Combine error and KL: `error + β KL / total`, or `error + γ (β − KL)² / total`.
 
-    **Arguments:** `image_weight`: 0 for the padding of a last batch. `control`: γ of a controlled
-    VAE, where β is the KL to hold.
+    **Arguments:** `image_weight`: 0 for the padding of a last batch. `images`: number of real
+    images to average over; more than are given when a batch is worked on in pieces, whose bounds
+    then add up. `control`: γ of a controlled VAE, where β is the KL to hold.
     """
-    images = jnp.maximum(jnp.sum(image_weight), 1.0)
     reconstruction = jnp.sum(error * image_weight) / images
     kl = jnp.sum(divergence * image_weight) / images
     if control is None:

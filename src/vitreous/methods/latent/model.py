@@ -95,8 +95,11 @@ class LatentMethod:
         pixels: FourierPixels,
         images: int,
         start: Start | None = None,
+        piece_rows: int | None = None,
     ) -> None:
         """**Arguments:** `pixels`: of every batch. `images`: rows of the per-particle tables.
+
+        `piece_rows`: pixels of a batch worked on at a time; None takes them all.
 
         `start`: what is measured on the images before the first step; not needed to decode.
         """
@@ -105,6 +108,7 @@ class LatentMethod:
         self.pixels = pixels
         self.images = images
         self.start = start or Start()
+        self.piece_rows = piece_rows
         band = config.encoder_band or default_band(pixels.box)
         self.band = min(band, pixels.max_shell)
         self.band_pixels = pixels.count_up_to(self.band)
@@ -234,11 +238,7 @@ class LatentMethod:
         correction = None if state.poses is None else gather_rows(state.poses, batch.index)
         beta = beta_at(config.beta_value, state.images_seen.astype(jnp.float32))
 
-        def objective(variables):
-            moving, z, correction = variables
-            return self._loss(eqx.combine(moving, fixed), batch, z, correction, beta, key)
-
-        gradient, scalars = jax.grad(objective, has_aux=True)((moving, z, correction))
+        gradient, scalars = self._gradient(moving, fixed, z, correction, batch, beta, key)
         rate = warmup_decay(
             progress, config.learning_rate, warmup=config.warmup, decay=config.decay, final=0.01
         )
@@ -261,16 +261,63 @@ class LatentMethod:
         seen = state.images_seen + jnp.sum(batch.weight > 0).astype(jnp.int32)
         return LatentState(model, optimizer, latents, poses, seen), scalars
 
+    def _pieces(self, batch_size: int) -> int:
+        """Choose in how many pieces a batch is worked on: few enough rows stay in the cache."""
+        if self.piece_rows is None or self.config.beta_control is not None:
+            return 1
+        wanted = batch_size * self.sampler.count / self.piece_rows
+        divisors = [m for m in range(1, batch_size + 1) if batch_size % m == 0]
+        return next((m for m in divisors if m >= wanted), batch_size)
+
+    def _gradient(
+        self,
+        moving: LatentModel,
+        fixed: LatentModel,
+        z: Float[Array, "b d"] | None,
+        correction: Float[Array, "b 5"] | None,
+        batch: Batch,
+        beta: Float[Array, ""],
+        key: jax.Array,
+    ) -> tuple[tuple[Any, Any, Any], dict[str, Array]]:
+        """Differentiate the loss by networks and by the batch's rows, piece by piece."""
+        images = jnp.maximum(jnp.sum(batch.weight), 1.0)
+        k_latent, k_pixels = jax.random.split(key)
+        pixels = self.sampler(k_pixels)
+
+        def objective(variables, batch, k_latent):
+            moving, z, correction = variables
+            model = eqx.combine(moving, fixed)
+            return self._loss(model, batch, z, correction, images, beta, pixels, k_latent)
+
+        differentiate = jax.grad(objective, has_aux=True)
+        count = self._pieces(batch.index.shape[0])
+        if count == 1:
+            return differentiate((moving, z, correction), batch, k_latent)
+
+        def piece(total, given):
+            (batch, z, correction), k_latent = given
+            (networks, *rows), scalars = differentiate((moving, z, correction), batch, k_latent)
+            return jax.tree.map(jnp.add, total, (networks, scalars)), rows
+
+        pieces = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (batch, z, correction))
+        keys = jax.random.split(k_latent, count)
+        zero = {name: jnp.zeros(()) for name in ("loss", "reconstruction", "kl")}
+        start = (jax.tree.map(jnp.zeros_like, moving), zero)
+        (networks, scalars), rows = jax.lax.scan(piece, start, (pieces, keys))
+        dz, dcorrection = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
+        return (networks, dz, dcorrection), scalars
+
     def _loss(
         self,
         model: LatentModel,
         batch: Batch,
         latents: Float[Array, "b d"] | None,
         poses: Float[Array, "b 5"] | None,
+        images: Float[Array, ""],
         beta: Float[Array, ""],
-        key: jax.Array,
+        pixels: tuple[Int[Array, " s"], Float[Array, " s"]],
+        k_latent: jax.Array,
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        k_latent, k_pixels = jax.random.split(key)
         pose = self.pose(batch, poses)
         centred = centred_pixels(batch, self.pixels, pose.shift)
         ctf = transfer_of(batch, self.pixels)
@@ -284,10 +331,11 @@ class LatentMethod:
         elif latents is not None:
             # The KL divergence of a point estimate, up to its constant: a unit Gaussian prior.
             divergence = 0.5 * jnp.sum(latents**2, axis=-1)
-        chosen, sampling = self.sampler(k_pixels)
+        chosen, sampling = pixels
         frequency = jnp.asarray(self.pixels.frequency)[chosen]
         sliced = model.decoder.slices(pose.rotation, frequency, z)
         predicted = ctf[:, chosen].astype(sliced.dtype) * sliced
         weight = jnp.asarray(self.pixels.weight * self.inverse_noise)[chosen] * sampling
         error = squared_error(centred[:, chosen], predicted, weight, self.total)
-        return bound(error, divergence, batch.weight, self.total, beta, self.config.beta_control)
+        control = self.config.beta_control
+        return bound(error, divergence, batch.weight, images, self.total, beta, control)
