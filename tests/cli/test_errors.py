@@ -25,6 +25,8 @@ MISSING_FILE = {
     "pc-traversal": "lost.pkl",
     "graph-traversal": "lost.pkl --anchors 1 2",
     "direct-traversal": "lost.pkl --anchors 1 2",
+    "morph-train": "-i0 lost.mrc -i1 lost.mrc -d flow",
+    "morph-predict": "-i lost.mrc -w lost.pt -d frames",
     "simulate": "lost.pdb -D 16 --apix 4 -o simulated",
 }
 

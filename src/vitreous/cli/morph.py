@@ -128,8 +128,7 @@ def morph_train(
         initial_map, tuple(target_map or ()), initial_threshold, tuple(target_threshold or ()),
         initial_mask, target_mask, halves, weight, pixel_size,
     )  # fmt: skip
-    typer.echo("    iter           loss     voxel    seconds   half map")
-    outcome = train_morph(inputs, config, directory, _print_report)
+    outcome = train_morph(inputs, config, directory, _report_printer())
     figures = outcome.figures
     typer.echo(
         f"correlation {figures['correlation_before']:.4f} → {figures['correlation']:.4f}, "
@@ -146,10 +145,19 @@ def morph_train(
             typer.echo(f"wrote {written}")
 
 
-def _print_report(report, seconds: float) -> None:
-    score = "" if report.score is None else f"{report.score:10.4f}"
-    loss = f"{report.losses[-1]:14.6e}" if report.losses else " " * 14
-    typer.echo(f"{report.iteration:8d} {loss} {report.voxel:7.2f} Å {seconds:8.1f} s {score}")
+def _report_printer():
+    """Return what prints a row for each report, and the head of the table before the first."""
+    head = ["    iter           loss     voxel    seconds   half map"]
+
+    def tell(report, seconds: float) -> None:
+        while head:
+            typer.echo(head.pop())
+        score = "" if report.score is None else f"{report.score:10.4f}"
+        loss = f"{report.losses[-1]:14.6e}" if report.losses else " " * 14
+        row = f"{report.iteration:8d} {loss} {report.voxel:7.2f} Å {seconds:8.1f} s {score}"
+        typer.echo(row)
+
+    return tell
 
 
 def morph_predict(
