@@ -1,0 +1,158 @@
+"""`train-subspace` and `regress`: flags → settings → one public function each."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitreous.errors import InputError
+
+
+def train_subspace(
+    particles: Annotated[Path, typer.Argument(help="Particles: .star, .cs, .txt or .mrcs.")],
+    outdir: Annotated[Path, typer.Option("-o", "--outdir", help="Folder of the run.")],
+    zdim: Annotated[
+        int | None, typer.Option("--zdim", help="Components [as many as half sets share].")
+    ] = None,
+    poses: Annotated[Path | None, typer.Option(help="poses.pkl instead of the file's.")] = None,
+    ctf: Annotated[Path | None, typer.Option(help="ctf.pkl instead of the file's.")] = None,
+    ind: Annotated[Path | None, typer.Option(help="Rows to use, from 0.")] = None,
+    datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option("--Apix", help="Å/pixel, where no file says it.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a run in --outdir.")] = False,
+    max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell [14].")] = None,
+    iterations: Annotated[int, typer.Option("-n", help="EM iterations a stage.")] = 4,
+    contrast: Annotated[bool, typer.Option(help="Let the contrast of images vary.")] = False,
+    focus_mask: Annotated[
+        Path | None, typer.Option(help="Map that is 1 where components may be.")
+    ] = None,
+    particle_diameter: Annotated[float | None, typer.Option(help="Å [measured].")] = None,
+    refine_poses: Annotated[bool, typer.Option(help="Correct small pose errors.")] = False,
+    online: Annotated[bool, typer.Option(help="Learn from blocks of images first.")] = False,
+    block: Annotated[int, typer.Option(help="Images a block.")] = 10000,
+    keep_all: Annotated[
+        bool, typer.Option("--keep-all", help="Keep components half sets do not share.")
+    ] = False,
+    uninvert_data: Annotated[
+        bool, typer.Option("--uninvert-data", help="The particles are dark.")
+    ] = False,
+    invert_data: Annotated[
+        bool, typer.Option("--invert-data", help="The particles are white.")
+    ] = False,
+    lazy: Annotated[bool, typer.Option(help="Stream images from disk.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    analysis: Annotated[bool, typer.Option(help="Analyze at the end.")] = True,
+) -> None:
+    """Fit a linear subspace of volumes by EM: a landscape in seconds, before any network.
+
+    Writes latents with their uncertainty, what decodes them, and `components.png`: how many
+    components the data support.
+
+    Example: `vitreous train-subspace particles.star -o run`
+    """
+    from vitreous.cli.common import start_jax
+
+    start_jax()
+    from vitreous.cli.stages import Stages
+    from vitreous.methods.subspace.config import SubspaceConfig
+    from vitreous.methods.subspace.fit import train_subspace as train
+    from vitreous.training.inputs import DataOptions
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if uninvert_data and invert_data:
+        raise InputError("--uninvert-data and --invert-data: the particles are dark or white")
+    config = SubspaceConfig(
+        zdim=zdim,
+        max_shell=max_shell,
+        iterations=iterations,
+        contrast=contrast,
+        focus_mask=None if focus_mask is None else str(focus_mask),
+        particle_diameter=particle_diameter,
+        refine_poses=refine_poses,
+        online=online,
+        block=block,
+        keep_all=keep_all,
+        seed=seed,
+    )
+    paths = {"poses": poses, "ctf": ctf, "ind": ind, "datadir": datadir}
+    data = DataOptions(
+        **{name: None if path is None else str(path) for name, path in paths.items()},  # type: ignore[arg-type]
+        pixel_size=pixel_size,
+        contrast="dark" if uninvert_data else "white" if invert_data else "auto",
+        lazy=lazy,
+    )
+    with Stages() as stages:
+        run = train(particles, outdir, config, data, overwrite=overwrite, progress=stages)
+    typer.echo(f"{run.config['zdim']} components, latents: {run.path / 'latents.npz'}")
+    if analysis:
+        from vitreous.analysis.analyze import analyze
+
+        with Stages() as stages:
+            made = analyze(run, progress=stages)
+        typer.echo(f"report: {made.report}")
+
+
+def regress(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of any method.")],
+    outdir: Annotated[Path, typer.Option("-o", "--outdir", help="Folder for the volumes.")],
+    z: Annotated[
+        list[float] | None, typer.Option("-z", "--z", help="Latent value, one number each.")
+    ] = None,
+    zfile: Annotated[Path | None, typer.Option(help="Text file, a latent value a line.")] = None,
+    ind: Annotated[
+        list[int] | None, typer.Option("--image", help="At the latents of these images.")
+    ] = None,
+    epoch: Annotated[int | None, typer.Option(help="Of the latents [last].")] = None,
+    lazy: Annotated[bool, typer.Option(help="Stream images from disk.")] = False,
+) -> None:
+    """Reconstruct volumes from the images whose latents lie near given values.
+
+    No decoder is asked: every volume is an average of images, with half maps, FSC, local
+    resolution and the number of images behind it.
+
+    Example: `vitreous regress run --image 0 --image 17 -o volumes`
+    """
+    from vitreous.cli.common import start_jax
+
+    start_jax()
+    import numpy as np
+
+    from vitreous.analysis.regression import open_regression, write_regression
+    from vitreous.cli.stages import Stages
+    from vitreous.training.run import Run
+
+    opened = Run.open(run)
+    latent = opened.latents(epoch).mean
+    points = []
+    if z:
+        points.append(np.asarray(z))
+    if zfile is not None:
+        if not zfile.is_file():
+            raise InputError(f"{zfile}: no such file")
+        try:
+            points.extend(np.loadtxt(zfile, ndmin=2))
+        except ValueError as error:
+            raise InputError(f"{zfile}: not a table of numbers ({error})") from error
+    for row in ind or []:
+        if not 0 <= row < len(latent):
+            raise InputError(f"--image {row}: the run has images 0 to {len(latent) - 1}")
+        points.append(latent[row])
+    if not points:
+        raise InputError("no place given: use --z, --zfile or --image")
+    wrong = [p for p in points if len(p) != latent.shape[1]]
+    if wrong:
+        raise InputError(
+            f"a value of {len(wrong[0])} numbers, the latents of {run} have {latent.shape[1]}"
+        )
+    regression = open_regression(opened, epoch, lazy=lazy)
+    with Stages() as stages:
+        paths = write_regression(
+            regression,
+            np.stack(points),
+            outdir,
+            lambda done, total: stages("volumes", done, total),
+        )
+    typer.echo(f"{len(paths)} volumes in {outdir}")

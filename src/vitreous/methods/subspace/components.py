@@ -1,0 +1,55 @@
+"""How many components the data support: what each gains on images it was not fitted to."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.files import atomic_path
+
+
+class Support(NamedTuple):
+    """Hold what half sets say about each component, the strongest first.
+
+    **Fields:** `evidence`: log marginal likelihood of each half's images with the first 0, 1, … K
+    components *of the other half*, relative to none. `correlation`: of each component with its
+    counterpart. `power`: its mean square relative to the mean map's. `count`: components that
+    raise the evidence.
+    """
+
+    evidence: Float[np.ndarray, " k"]
+    correlation: Float[np.ndarray, " d"]
+    power: Float[np.ndarray, " d"]
+    count: int
+
+
+def judge(
+    evidence: Float[np.ndarray, "2 k"],
+    correlation: Float[np.ndarray, " d"],
+    power: Float[np.ndarray, " d"],
+) -> Support:
+    """Count components up to the highest evidence on the images of the other half."""
+    total = evidence.sum(axis=0).astype(np.float64)
+    total = total - total[0]
+    return Support(total, correlation, power, int(np.argmax(total)))
+
+
+def plot_support(support: Support, path: Path) -> None:
+    """Draw evidence and half-set correlation over the number of components."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    count = np.arange(len(support.evidence))
+    left.plot(count, support.evidence, "o-", color="C0", ms=4)
+    left.axvline(support.count, color="0.6", lw=0.8)
+    left.set(xlabel="components", ylabel="log evidence, other half", title="cross-validated")
+    number = count[1:]
+    right.bar(number, support.correlation, color=np.where(number <= support.count, "C0", "0.8"))
+    right.set(xlabel="component", ylabel="half-set correlation", ylim=(-0.1, 1))
+    right.set_title(f"{support.count} supported")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
