@@ -17,7 +17,7 @@ help:
 	@echo "make format   let ruff mend what it can"
 	@echo "make docs     the documentation, into site/"
 	@echo "make serve    the documentation, live at http://127.0.0.1:8000"
-	@echo "make bench    list the benchmark programs"
+	@echo "make bench    list the benchmark programs; NAME=… ARGS=… runs one"
 	@echo "make wheel    the distribution, into dist/"
 	@echo "make clean    remove .venv, site/ and dist/"
 
@@ -45,8 +45,12 @@ serve: $(VENV)/.dev
 	$(BIN)/mkdocs serve
 
 bench: $(VENV)/.dev
-	@for file in benchmarks/*.py; do \
-		printf '$(BIN)/python %s\n    %s\n' "$$file" "$$(sed -n '1s/"""//gp' $$file)"; done
+ifdef NAME
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+else
+	@for file in benchmarks/*.py; do name=$$(basename $$file .py); \
+		printf 'make bench NAME=%s\n    %s\n' "$$name" "$$(sed -n '1s/"""//gp' $$file)"; done
+endif
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m hatchling build -d dist
