@@ -17,6 +17,8 @@ MISSING_FILE = {
     "backproject-voxel": "lost.star -o maps",
     "fsc": "lost.mrc lost.mrc",
     "gen-mask": "lost.mrc mask.mrc",
+    "train-subspace": "lost.star -o run",
+    "regress": "lost -z 0 -o maps",
     "train-vae": "lost.star -o run",
     "train-dec": "lost.star -o run",
     "train-nn": "lost.star -o run",
