@@ -283,27 +283,30 @@ class LatentMethod:
         images = jnp.maximum(jnp.sum(batch.weight), 1.0)
         k_latent, k_pixels = jax.random.split(key)
         pixels = self.sampler(k_pixels)
+        # Drawn for the whole batch, so that the pieces change nothing but the order of sums.
+        noise = jax.random.normal(k_latent, (batch.index.shape[0], self.config.zdim))
 
-        def objective(variables, batch, k_latent):
+        def objective(variables, batch, noise):
             moving, z, correction = variables
             model = eqx.combine(moving, fixed)
-            return self._loss(model, batch, z, correction, images, beta, pixels, k_latent)
+            return self._loss(model, batch, z, correction, images, beta, pixels, noise)
 
         differentiate = jax.grad(objective, has_aux=True)
         count = self._pieces(batch.index.shape[0])
         if count == 1:
-            return differentiate((moving, z, correction), batch, k_latent)
+            return differentiate((moving, z, correction), batch, noise)
 
         def piece(total, given):
-            (batch, z, correction), k_latent = given
-            (networks, *rows), scalars = differentiate((moving, z, correction), batch, k_latent)
+            batch, z, correction, noise = given
+            (networks, *rows), scalars = differentiate((moving, z, correction), batch, noise)
             return jax.tree.map(jnp.add, total, (networks, scalars)), rows
 
-        pieces = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), (batch, z, correction))
-        keys = jax.random.split(k_latent, count)
+        pieces = jax.tree.map(
+            lambda x: x.reshape(count, -1, *x.shape[1:]), (batch, z, correction, noise)
+        )
         zero = {name: jnp.zeros(()) for name in ("loss", "reconstruction", "kl")}
         start = (jax.tree.map(jnp.zeros_like, moving), zero)
-        (networks, scalars), rows = jax.lax.scan(piece, start, (pieces, keys))
+        (networks, scalars), rows = jax.lax.scan(piece, start, pieces)
         dz, dcorrection = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
         return (networks, dz, dcorrection), scalars
 
@@ -316,7 +319,7 @@ class LatentMethod:
         images: Float[Array, ""],
         beta: Float[Array, ""],
         pixels: tuple[Int[Array, " s"], Float[Array, " s"]],
-        k_latent: jax.Array,
+        noise: Float[Array, "b d"],
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         pose = self.pose(batch, poses)
         centred = centred_pixels(batch, self.pixels, pose.shift)
@@ -325,7 +328,6 @@ class LatentMethod:
         z = latents
         if model.encoder is not None:
             mean, log_variance = self.encode(model, batch, pose, centred, ctf)
-            noise = jax.random.normal(k_latent, mean.shape)
             z = mean + jnp.exp(0.5 * log_variance) * noise
             divergence = kl_divergence(mean, log_variance)
         elif latents is not None:
