@@ -220,7 +220,9 @@ def _run(velocity, moments, data, bounds, setting, period, schedule):
             decay="cosine" if is_falling else "constant", final=0.01,
         )  # fmt: skip
         gradient, values = jax.grad(objective, has_aux=True)(velocity, data, epsilon, setting)
-        update, moments = optimiser.update(gradient, moments)
+        # optax counts steps in integers and multiplies them with floats.
+        with jax.numpy_dtype_promotion("standard"):
+            update, moments = optimiser.update(gradient, moments)
         velocity = jax.tree.map(lambda p, u: p - rate * u, velocity, update)
         return velocity, moments, losses.at[i].set(values["loss"]), values
 

@@ -138,8 +138,8 @@ def transport_cost(
 def peer_transport(
     source: Float[Array, "z y x"],
     target: Float[Array, "z y x"],
-    sharpness: float,
-    epsilon: float,
+    sharpness: Float[Array, ""] | float,
+    epsilon: Float[Array, ""] | float,
     iterations: int,
 ) -> tuple[Float[Array, "z y x"], Float[Array, ""]]:
     """Give the gradient and value of the peer's loss: cold start, no debiasing.

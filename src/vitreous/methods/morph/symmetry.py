@@ -28,17 +28,17 @@ def point_group(name: str) -> Float[np.ndarray, "g 3 3"]:
     golden = (1 + 5**0.5) / 2
     kind, order, solid = match.groups()
     if solid is None:
-        generators = [_turn((0, 0, 1), 360 / int(order))]
+        generators = [_turn((0.0, 0.0, 1.0), 360 / int(order))]
         if kind == "D":
-            generators.append(_turn((1, 0, 0), 180))
+            generators.append(_turn((1.0, 0.0, 0.0), 180.0))
     else:
-        third = _turn((1, 1, 1), 120)
+        third = _turn((1.0, 1.0, 1.0), 120.0)
         generators = {
-            "T": [_turn((0, 0, 1), 180), third],
-            "O": [_turn((0, 0, 1), 90), third],
-            "I": [_turn((0, 0, 1), 180), third, _turn((1, 0, golden), 72)],
-            "I2": [_turn((0, 0, 1), 180), third, _turn((1, 0, golden), 72)],
-            "I1": [_turn((0, 0, 1), 180), third, _turn((0, 1, golden), 72)],
+            "T": [_turn((0.0, 0.0, 1.0), 180.0), third],
+            "O": [_turn((0.0, 0.0, 1.0), 90.0), third],
+            "I": [_turn((0.0, 0.0, 1.0), 180.0), third, _turn((1.0, 0.0, golden), 72.0)],
+            "I2": [_turn((0.0, 0.0, 1.0), 180.0), third, _turn((1.0, 0.0, golden), 72.0)],
+            "I1": [_turn((0.0, 0.0, 1.0), 180.0), third, _turn((0.0, 1.0, golden), 72.0)],
         }[solid]
     return _closure(generators)
 

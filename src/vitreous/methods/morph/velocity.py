@@ -26,8 +26,8 @@ class MLPVelocity(eqx.Module):
     field changes with time. `centre` and `extent` in Å.
     """
 
-    weights: tuple[Float[Array, "o i"], ...]
-    biases: tuple[Float[Array, " o"], ...]
+    weights: tuple[Float[Array, "_ _"], ...]
+    biases: tuple[Float[Array, " _"], ...]
     centre: Triple = eqx.field(static=True)
     extent: float = eqx.field(static=True)
 
