@@ -102,7 +102,7 @@ def read_window(table: Float[Array, "v 2"], window: Window) -> Complex[Array, ".
     return jax.lax.complex(total[..., 0], imaginary)
 
 
-def read_windows(table: Float[Array, "v 2*k"], window: Window) -> Complex[Array, "... k"]:
+def read_windows(table: Float[Array, "v c"], window: Window) -> Complex[Array, "... k"]:
     """Interpolate `k` grids at once; the table holds all real parts, then all imaginary parts."""
     count = table.shape[-1] // 2
     total = jnp.zeros((*window.conjugate.shape, 2 * count), table.dtype)

@@ -38,13 +38,8 @@ def normal_equations(sums: Sums, grid: Complex[Array, "2 k n n h"], band: Band) 
     place = np.zeros((band.fields, band.fields), int)
     rows, columns = np.tril_indices(band.fields)
     place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-    current = jnp.stack(
-        [
-            sum(read.weight[:, place[k, l]] * grid[:, l] for l in range(band.fields))
-            for k in range(band.fields)
-        ],
-        axis=1,
-    )
+    full = read.weight[:, place].astype(grid.dtype)
+    current = jnp.einsum("hkl...,hl...->hk...", full, grid, precision="highest")
     return SliceSums(read.numerator + current, read.weight)
 
 
