@@ -96,7 +96,9 @@ def _compose(outcome: "Trained", name: str, pictures: list[np.ndarray], target: 
     ]
     if outcome.result.scores:
         x, y = zip(*outcome.result.scores, strict=True)
-        chart = line_chart(x, {"score": np.array(y)}, "iteration", "held-out score", None, (), True)
+        chart = line_chart(
+            np.array(x), {"score": np.array(y)}, "iteration", "held-out score", None, (), True
+        )
         charts.append(("mean FSC with the half map that was not fitted", chart))
     inside = outcome.motion.weight > 0
     counts, edges = np.histogram(outcome.motion.volume[inside], bins=60)

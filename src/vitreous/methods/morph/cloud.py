@@ -70,5 +70,6 @@ def read_at(
     values: Float[Array, "z y x"], points: Float[Array, "m 3"], voxel: float, origin: Triple
 ) -> Float[Array, " m"]:
     """Interpolate a grid at points, trilinearly: the adjoint of `splat`."""
-    weight, index = corners(points, values.shape, voxel, origin)
+    z, y, x = values.shape
+    weight, index = corners(points, (z, y, x), voxel, origin)
     return jnp.sum(weight * values.reshape(-1)[index], axis=-1)

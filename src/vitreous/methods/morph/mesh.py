@@ -49,7 +49,7 @@ def tetrahedron_gradients(
     corner = carried[cells]
     matrices = []
     for order in itertools.permutations(range(3)):
-        at, columns = 0, [None, None, None]
+        at, columns = 0, [corner[:, 0]] * 3
         for axis in order:
             # Bits run z y x, vectors x y z.
             step = at | (1 << axis)

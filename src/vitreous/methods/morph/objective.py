@@ -86,7 +86,8 @@ def objective(
     x, vertices = data.points, data.vertices
     surrogate = jnp.zeros(())
     distance, strain, barrier = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
-    shape = data.targets.shape[1:]
+    _, nz, ny, nx = data.targets.shape
+    shape = (nz, ny, nx)
     for k in range(count):
         x = carry(velocity, x, k / count, (k + 1) / count, substeps, setting.scheme)
         density = splat(jax.lax.stop_gradient(x), data.mass, shape, setting.voxel, setting.origin)

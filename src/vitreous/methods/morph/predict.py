@@ -43,8 +43,9 @@ def push_frames(
         place = (x - np.asarray(target.origin, np.float32)) / np.float32(target.voxel_size)
         sides = np.array(target.data.shape[::-1])
         # One ring more takes what a voxel at the rim shares with the outside.
-        inside = ((place > -1) & (place < sides)).all(axis=1)
-        shape = tuple(n + 2 for n in target.data.shape)
+        inside = np.all((place > -1) & (place < sides), axis=1)
+        nz, ny, nx = target.data.shape
+        shape = (nz + 2, ny + 2, nx + 2)
         rim = splat(
             jnp.asarray(np.where(inside[:, None], place + 1, 0).astype(np.float32)),
             jnp.asarray(np.where(inside, mass, 0)), shape, 1.0, (0.0, 0.0, 0.0),

@@ -100,7 +100,7 @@ def prepare_morph(
     soft = lattice
     if sigma > 0:
         soft = blur(lattice, sigma)
-        filled = np.count_nonzero(ends[0].data > 0.01 * ends[0].data.max())
+        filled = float(np.count_nonzero(ends[0].data > 0.01 * ends[0].data.max()))
         soft = cut(soft, level_enclosing(soft.data, filled), names[0])
     binned = bin_map(soft, config.binning)
     side = max(whole.data.shape) * whole.voxel_size

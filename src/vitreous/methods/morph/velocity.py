@@ -166,6 +166,8 @@ def symmetrise(
     """Wrap a field by a point group; the trivial group changes nothing."""
     if len(rotations) == 1:
         return base
-    nested = tuple(tuple(tuple(float(x) for x in row) for row in r) for r in rotations)
+    nested = tuple(
+        tuple((float(x), float(y), float(z)) for x, y, z in rotation) for rotation in rotations
+    )
     x, y, z = (float(p) for p in pivot)
     return SymmetricVelocity(base, nested, (x, y, z))
