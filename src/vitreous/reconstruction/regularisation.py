@@ -17,12 +17,13 @@ HALF_MAP_FLOOR = 0.1
 def shell_mean(values: Float[Array, "*batch n n h"], count: int) -> Float[Array, "*batch count"]:
     """Average a half space over each rounded shell, every voxel and its mate alike."""
     box = values.shape[-2]
-    shell = jnp.asarray(fsc_shells(box).reshape(-1))
-    multiplicity = np.broadcast_to(half_plane_weights(box), values.shape[-3:]).reshape(-1)
-    mates = jnp.asarray(multiplicity, values.dtype)
+    shell = fsc_shells(box).reshape(-1)
+    mates = np.broadcast_to(half_plane_weights(box), values.shape[-3:]).reshape(-1)
+    # In NumPy, because the compiler would spend seconds on folding this constant.
+    size = np.bincount(shell, mates, minlength=count)[:count]
+    share = jnp.asarray(mates / np.maximum(size, 1)[np.minimum(shell, count - 1)], values.dtype)
     flat = values.reshape(-1, mates.size)
-    size = shell_sum(mates, shell, count)
-    total = shell_sum(flat * mates[None], shell, count) / jnp.maximum(size, 1)[None]
+    total = shell_sum(flat * share[None], jnp.asarray(shell), count)
     return total.reshape(*values.shape[:-3], count)
 
 

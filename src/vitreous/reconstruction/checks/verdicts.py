@@ -19,6 +19,8 @@ from vitreous.reconstruction.checks.sample import Sample
 from vitreous.reconstruction.finish import Consensus
 from vitreous.reconstruction.fsc import resolution
 
+# Half maps of fewer particles agree or not by accident.
+_FEWEST = 50
 _CARRIED = {
     "absolute": ("the images' phases are flipped already", "extract them without phase flipping"),
     "square": (
@@ -66,9 +68,13 @@ def judge_poses(
     sample: Sample, few: Slices, narrow: Geometry, given: Explanation, report: Report
 ) -> bool:
     """Look for mistaken poses; return whether those given explain the images."""
+    table = sample.table
+    count = len(table) if table.particle is None else len(np.unique(table.particle))
+    if count < _FEWEST:
+        report.note("poses", f"cannot be judged by half maps of {count} particles")
+        return False
     signal = pose_signal(given, few, narrow)
     report.numbers.update(pose_signal_sigma=signal)
-    table = sample.table
     change = better_poses(given, few, narrow, float(table.pixel_size[0]), int(table.box[0]))
     if change is not None:
         report.find("poses", f"{change.problem} ({change.advantage:.0f} σ)", change.mend)
