@@ -134,6 +134,22 @@ def test_streamed_equals_resident(hinge_set, tmp_path):
     np.testing.assert_allclose(lazy.latents().mean, held.latents().mean, atol=2e-2)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"encoding": "none", "activation": "leaky_relu"},
+        {"encoder": "conv", "domain": "hartley", "encoding": "geom_lowf"},
+    ],
+)
+def test_unusual_networks_train_and_come_back(hinge_set, tmp_path, setting):
+    config = replace(SMALL, epochs=1, encoder_width=16, decoder_width=16, **setting)
+    run = train(hinge_set / "particles.star", tmp_path / "run", config, options=QUIET)
+    volume = run.decode(run.latents().mean[:1])[0]
+    consensus = load_method(run).foundation.consensus
+    # After 20 steps the field is still a small correction.
+    assert np.corrcoef(volume.ravel(), consensus.ravel())[0, 1] > 0.9
+
+
 def test_dark_particles_are_noticed_and_inverted(hinge_set, vae_run, tmp_path, caplog):
     images = mrcfile.read(hinge_set / "particles.mrcs")
     with mrcfile.new(tmp_path / "particles.mrcs") as dark:

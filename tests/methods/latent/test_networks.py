@@ -11,7 +11,7 @@ from vitreous.geometry.rotations import random_rotations
 from vitreous.methods.latent.decoder import Decoder, decode_volumes
 from vitreous.methods.latent.encoder import EncoderInput, build_encoder
 from vitreous.methods.latent.lifting import Lifting
-from vitreous.methods.latent.positional_encoding import ENCODING_TYPES, PositionalEncoding
+from vitreous.methods.latent.positional_encoding import ENCODING_TYPES, build_encoding
 from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
 
 KEY = jax.random.key(3)
@@ -19,7 +19,7 @@ KEY = jax.random.key(3)
 
 @pytest.mark.parametrize("kind", ENCODING_TYPES)
 def test_encoding_is_sines_then_cosines_of_its_phases(kind):
-    encoding = PositionalEncoding(kind, 16, 8, 0.5, KEY)
+    encoding = build_encoding(kind, 16, 8, 0.5, KEY)
     x = jax.random.uniform(KEY, (5, 3), minval=-0.5, maxval=0.5)
     features = encoding(x)
     assert features.shape == (5, encoding.size)
@@ -43,7 +43,7 @@ def test_encoding_is_sines_then_cosines_of_its_phases(kind):
     ],
 )
 def test_axis_encodings_span_their_range(kind, highest, lowest):
-    matrix = np.asarray(PositionalEncoding(kind, 16, 6, 0.5, KEY).matrix)
+    matrix = np.asarray(build_encoding(kind, 16, 6, 0.5, KEY).matrix)
     values = matrix[matrix > 0]
     assert values.max() == pytest.approx(highest, rel=1e-6)
     assert values.min() == pytest.approx(lowest, rel=1e-6)
@@ -81,7 +81,7 @@ def test_scaled_output_starts_small():
 
 
 def make_decoder(domain, box=12, zdim=2):
-    encoding = PositionalEncoding("gaussian", box, 4, 0.5, KEY)
+    encoding = build_encoding("gaussian", box, 4, 0.5, KEY)
     net = ResidualMLP(encoding.size + zdim, 2 if domain == "fourier" else 1, 16, 1, key=KEY)
     return Decoder(net, encoding, jnp.linspace(2.0, 0.5, box), None, box, domain)
 

@@ -23,7 +23,7 @@ from vitreous.methods.latent.encoder import Encoder, EncoderInput, LiftEncoder, 
 from vitreous.methods.latent.loss import beta_at, bound, kl_divergence, squared_error
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import Pose, corrected_pose
-from vitreous.methods.latent.positional_encoding import PositionalEncoding
+from vitreous.methods.latent.positional_encoding import build_encoding
 from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
 from vitreous.methods.latent.row_adam import RowTable, gather_rows
 from vitreous.particles.prepare import Batch
@@ -60,8 +60,9 @@ class LatentState(eqx.Module):
 def trainable(model: LatentModel) -> Any:
     """Mark the arrays that gradients move: networks, but no encodings, scales or consensus."""
     mask = jax.tree.map(eqx.is_inexact_array, model)
-    fixed = lambda m: [m.decoder.encoding.matrix, m.decoder.amplitude]  # noqa: E731
-    mask = eqx.tree_at(fixed, mask, [False, False])
+    mask = eqx.tree_at(lambda m: m.decoder.amplitude, mask, False)
+    if model.decoder.encoding.matrix is not None:
+        mask = eqx.tree_at(lambda m: m.decoder.encoding.matrix, mask, False)
     if model.decoder.consensus is not None:
         mask = eqx.tree_at(lambda m: m.decoder.consensus.values, mask, False)
     if isinstance(model.encoder, LiftEncoder):
@@ -128,7 +129,7 @@ class LatentMethod:
         """Make networks, optimiser state and per-particle tables."""
         config, box = self.config, self.pixels.box
         k_encoding, k_decoder, k_encoder, k_latents = jax.random.split(key, 4)
-        encoding = PositionalEncoding(
+        encoding = build_encoding(
             config.encoding, box, config.encoding_size or box // 2, config.feature_sigma, k_encoding
         )
         network = ResidualMLP(

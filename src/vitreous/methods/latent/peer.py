@@ -95,14 +95,13 @@ def load_peer_checkpoint(
         raise InputError(f"{config}: not a cryoDRGN config ({error} is missing)") from None
     prefix = _decoder_prefix(tensors, weights)
     count = int(model.get("pe_dim") or box // 2)
-    encoding = PositionalEncoding("none", box, count, 0.0, jax.random.key(0))
     order = np.arange(2 * 3 * count)
     if kind == "gaussian":
         name = prefix.removesuffix("decoder.") + "rand_freqs"
         name = name if name in tensors else next(n for n in tensors if n.endswith("rand_freqs"))
         matrix = tensors[name].T * (box / 2)
     elif kind == "none":
-        matrix, order = np.zeros((3, 0)), np.arange(3)
+        matrix, order = None, np.arange(3)
     else:
         frequency = axis_frequencies(kind, box, count)
         matrix = np.kron(np.eye(3), frequency)
@@ -110,7 +109,7 @@ def load_peer_checkpoint(
         count = len(frequency)
         axis, index = np.divmod(np.arange(3 * count), count)
         order = np.concatenate([2 * count * axis + index, 2 * count * axis + count + index])
-    encoding = _with_matrix(encoding, matrix.astype(np.float32))
+    encoding = PositionalEncoding(None if matrix is None else jnp.asarray(matrix, jnp.float32))
     network = _network(tensors, prefix, order, str(model.get("activation", "relu")))
     return PeerModel(network, encoding, box, zdim, str(model.get("domain", "fourier")), scale)
 
@@ -132,10 +131,6 @@ def _decoder_prefix(tensors: dict[str, np.ndarray], name: str | os.PathLike) -> 
         if f"{prefix}main.0.weight" in tensors or f"{prefix}main.0.linear.weight" in tensors:
             return prefix
     raise InputError(f"{name}: no decoder that is known here among its tensors")
-
-
-def _with_matrix(encoding: PositionalEncoding, matrix: np.ndarray) -> PositionalEncoding:
-    return eqx.tree_at(lambda e: e.matrix, encoding, jnp.asarray(matrix))
 
 
 def _network(

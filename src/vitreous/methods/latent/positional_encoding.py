@@ -40,35 +40,39 @@ def axis_frequencies(kind: EncodingType, box: int, count: int) -> np.ndarray:
 class PositionalEncoding(eqx.Module):
     """Encode frequencies; the phases `x @ matrix` are fixed, never trained.
 
-    **Fields:** `matrix`: angular frequency vectors `(3, f)`, empty for `none`.
+    **Fields:** `matrix`: angular frequency vectors `(3, f)`, None for no encoding.
     """
 
-    matrix: Float[Array, "3 f"]
-
-    def __init__(
-        self, kind: EncodingType, box: int, count: int, sigma: float, key: jax.Array
-    ) -> None:
-        if kind == "none":
-            self.matrix = jnp.zeros((3, 0))
-        elif kind == "gaussian":
-            # Random Fourier features, Tancik et al. (2020).
-            self.matrix = jax.random.normal(key, (3, 3 * count)) * (sigma * box / 2)
-        else:
-            frequency = axis_frequencies(kind, box, count)
-            self.matrix = jnp.asarray(np.kron(np.eye(3, dtype=np.float32), frequency))
+    matrix: Float[Array, "3 f"] | None
 
     @property
     def size(self) -> int:
         """Number of features."""
-        return 2 * self.matrix.shape[1] or 3
+        return 3 if self.matrix is None else 2 * self.matrix.shape[1]
 
     def __call__(self, x: Float[Array, "... 3"]) -> Float[Array, "... features"]:
-        """Return all sines, then all cosines; the coordinates themselves for `none`.
+        """Return all sines, then all cosines; the coordinates themselves without a matrix.
 
         **Arguments:** `x`: frequency in cycles/pixel, each axis in [−½, ½].
         """
-        if self.matrix.shape[1] == 0:
+        if self.matrix is None:
             return x
         turns = x @ (jax.lax.stop_gradient(self.matrix) / (2 * np.pi))
         wave = wave_of_turns(turns)
         return jnp.concatenate([wave.imag, wave.real], axis=-1)
+
+
+def build_encoding(
+    kind: EncodingType, box: int, count: int, sigma: float, key: jax.Array
+) -> PositionalEncoding:
+    """Make an encoding for images of side `box`.
+
+    **Arguments:** `count`: frequencies per axis, E. `sigma`: of `gaussian`, in units of D/2.
+    """
+    if kind == "none":
+        return PositionalEncoding(None)
+    if kind == "gaussian":
+        # Random Fourier features, Tancik et al. (2020).
+        return PositionalEncoding(jax.random.normal(key, (3, 3 * count)) * (sigma * box / 2))
+    frequency = axis_frequencies(kind, box, count)
+    return PositionalEncoding(jnp.asarray(np.kron(np.eye(3, dtype=np.float32), frequency)))
