@@ -18,7 +18,7 @@ class MorphConfig:
     **Fields**, grouped: *field* `velocity`, `depth` and `width` of the perceptron,
     `control_points` of the spline a side, `is_time_dependent`, `symmetry`; *flow* `scheme`,
     `steps` (over the whole time). *Loss* `w2_eps` (least ε in squares of the box side, None: from
-    the voxels), `w2_iter`, `use_l2`, `mu_mesh` (Å² for each unit of mean strain; None: a twentieth
+    the voxels), `w2_iter`, `use_l2`, `mu_mesh` (Å² for each unit of mean strain; None: a tenth
     of the finest voxel's square). *Work* `iterations`, `period`, `learning_rate` (None: 3e-3, a
     spline 1e-2, falling by a cosine), `binning`, `match_resolution`, `patience` (reports without a
     better half-map FSC before stopping), `seed`. `is_peer`: Euler in ten steps, plain transport

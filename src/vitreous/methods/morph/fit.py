@@ -23,7 +23,7 @@ from vitreous.training.schedules import warmup_decay
 from vitreous.training.signals import stop_on_signal
 
 # Squares of the finest voxel: one unit of mean strain, and of volume turned inside out.
-_STRAIN, _BARRIER = 0.05, 1.0
+_STRAIN, _BARRIER = 0.1, 1.0
 # Share of a level's steps over which ε falls.
 _ANNEAL = 0.4
 

@@ -26,7 +26,7 @@ from vitreous.methods.morph.velocity import Triple
 from vitreous.particles.maps import Map
 
 # Cubes of the mesh: enough to see a hinge bend, few enough to cost little.
-MOST_CELLS = 600
+MOST_CELLS = 1000
 
 
 @dataclass(frozen=True)
