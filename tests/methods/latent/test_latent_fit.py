@@ -167,9 +167,7 @@ def test_dark_particles_are_noticed_and_inverted(hinge_set, vae_run, tmp_path, c
 def test_command_line_trains_and_refuses(hinge_set, tmp_path, capsys):
     star, out = str(hinge_set / "particles.star"), str(tmp_path / "run")
     flags = ["--zdim", "2", "--enc_dim", "32", "--dec_dim", "32", "--no-analysis", "-n", "1"]
-    with pytest.raises(SystemExit) as done:
-        main(["train_vae", star, "-o", out, *flags])
-    assert done.value.code == 0
+    main(["train_vae", star, "-o", out, *flags])
     assert Run.open(out).latents().mean.shape == (320, 2)
     for wrong, word in [
         ([star, "-o", out, *flags], "already holds a run"),
