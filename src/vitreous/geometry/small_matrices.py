@@ -6,6 +6,7 @@ matrix, on CPU and accelerators, and no batched LAPACK call can wait for another
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -75,16 +76,21 @@ def solve_positive(
 
 def pack_symmetric(matrix: Float[Array, "... n n"]) -> Float[Array, "... m"]:
     """List the `n (n + 1) / 2` entries of the lower triangle, row by row."""
-    rows, columns = jnp.tril_indices(matrix.shape[-1])
+    rows, columns = np.tril_indices(matrix.shape[-1])
     return matrix[..., rows, columns]
 
 
 def unpack_symmetric(packed: Float[Array, "... m"], size: int) -> Float[Array, "... n n"]:
     """Put the entries of `pack_symmetric` back into full matrices."""
-    rows, columns = jnp.tril_indices(size)
-    place = jnp.zeros((size, size), jnp.int32).at[rows, columns].set(jnp.arange(len(rows)))
-    place = jnp.maximum(place, place.T)
-    return packed[..., place]
+    return packed[..., packed_places(size)]
+
+
+def packed_places(size: int) -> np.ndarray:
+    """Say where each entry of a symmetric matrix stands in its packed form, `(size, size)`."""
+    rows, columns = np.tril_indices(size)
+    place = np.zeros((size, size), np.int32)
+    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+    return place
 
 
 def _lead(mask: Array, like: Array) -> Array:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from vitreous.particles.device_data import DeviceData
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import EpochPlan, epoch_plan
+from vitreous.particles.order import epoch_plan
 from vitreous.reconstruction.backprojection import (
     Geometry,
     Slices,
@@ -134,7 +134,8 @@ class KernelRegression:
         group = jnp.asarray(self.halves * len(self.sizes) + ring)
         plan = epoch_plan(np.arange(len(self.data), dtype=np.int32), self._batch)
         if self.data.resident:
-            return self._scan(self.data.arrays, group, EpochPlan(*map(jnp.asarray, plan)))
+            steps = (jnp.asarray(plan.rows), jnp.asarray(plan.weight))
+            return self._scan(self.data.arrays, group, steps)
         table = self._empty()
         for batch in self.data.in_order(self._batch):
             table = self._step(table, self._slices(batch, group))
@@ -196,9 +197,9 @@ class KernelRegression:
     def _add(self, table, slices: Slices):
         return insert_images(table, slices, self._density, self.geometry)
 
-    def _resident(self, arrays: DeviceData, group, plan: EpochPlan) -> SliceSums:
+    def _resident(self, arrays: DeviceData, group, plan: tuple[Array, Array]) -> SliceSums:
         def body(table, step):
-            batch = self.data.batch(arrays, step.rows, step.weight)
+            batch = self.data.batch(arrays, *step)
             return self._add(table, self._slices(batch, group)), None
 
         table, _ = jax.lax.scan(body, self._empty(), plan)

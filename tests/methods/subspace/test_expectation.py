@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from planted import plant
 from scipy import stats
 
-from planted import plant
 from vitreous.methods.subspace.expectation import ContrastPrior, Products, posterior
 from vitreous.methods.subspace.model import Noise, grid_table, volumes_to_grid
 from vitreous.methods.subspace.sweep import infer

@@ -12,7 +12,9 @@ def blurred(truth: np.ndarray, noise: float, seed: int = 0):
     rng = np.random.default_rng(seed)
     seen = truth + noise * rng.normal(size=truth.shape)
     variance = 1 / (1 + noise**-2)
-    covariance = np.broadcast_to(variance * np.eye(truth.shape[1]), (len(truth), *truth.shape[1:] * 2))
+    covariance = np.broadcast_to(
+        variance * np.eye(truth.shape[1]), (len(truth), *truth.shape[1:] * 2)
+    )
     return seen * variance / noise**2, covariance
 
 

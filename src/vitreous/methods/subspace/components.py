@@ -14,14 +14,14 @@ class Support(NamedTuple):
 
     **Fields:** `evidence`: log marginal likelihood of each half's images with the first 0, 1, … K
     components *of the other half*, relative to none. `correlation`: of each component with its
-    counterpart. `power`: its mean square relative to the mean map's. `count`: components that
-    raise the evidence.
+    counterpart. `power`: its mean square relative to the mean map's. `supported`: number of
+    components that raise the evidence.
     """
 
     evidence: Float[np.ndarray, " k"]
     correlation: Float[np.ndarray, " d"]
     power: Float[np.ndarray, " d"]
-    count: int
+    supported: int
 
 
 def judge(
@@ -45,11 +45,11 @@ def plot_support(support: Support, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     count = np.arange(len(support.evidence))
     left.plot(count, support.evidence, "o-", color="C0", ms=4)
-    left.axvline(support.count, color="0.6", lw=0.8)
+    left.axvline(support.supported, color="0.6", lw=0.8)
     left.set(xlabel="components", ylabel="log evidence, other half", title="cross-validated")
     number = count[1:]
-    right.bar(number, support.correlation, color=np.where(number <= support.count, "C0", "0.8"))
+    right.bar(number, support.correlation, color=np.where(number <= support.supported, "C0", "0.8"))
     right.set(xlabel="component", ylabel="half-set correlation", ylim=(-0.1, 1))
-    right.set_title(f"{support.count} supported")
+    right.set_title(f"{support.supported} supported")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

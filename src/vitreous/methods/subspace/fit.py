@@ -183,7 +183,7 @@ def _supported(fit: Fit, config: SubspaceConfig) -> int:
 
     **Raises:** `InputError` if fewer are supported than asked for.
     """
-    supported = fit.support.count
+    supported = fit.support.supported
     if config.zdim is None:
         if supported == 0:
             raise InputError(
@@ -203,7 +203,8 @@ def _supported(fit: Fit, config: SubspaceConfig) -> int:
 def save_fit(run: Run, fit: Fit, ground: Ground, count: int) -> None:
     """Save latents first, then what decodes them."""
     seen, epoch = fit.seen, len(fit.history)
-    mean, covariance = seen.mean[:, :count], seen.covariance[:, :count, :count]
+    mean = np.asarray(seen.mean)[:, :count]
+    covariance = np.asarray(seen.covariance)[:, :count, :count]
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     log_variance = np.log(np.maximum(variance, 1e-12)).astype(np.float32)
     run.save_latents(Latents(mean, log_variance), epoch)

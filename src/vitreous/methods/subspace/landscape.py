@@ -139,7 +139,8 @@ def density_path(
     cost = length / landscape.width * np.exp(np.minimum(energy, 50.0)) + 1e-9
     graph = csr_matrix((cost, (rows, columns)), shape=(len(states),) * 2)
     first, last = (int(np.argmin(((states - p) ** 2).sum(1))) for p in (start, end))
-    total, before = dijkstra(graph, directed=False, indices=first, return_predecessors=True)
+    # Its stubs know no plain integer for `indices`.
+    total, before = dijkstra(graph, False, first, True)  # type: ignore[call-overload]
     if not np.isfinite(total[last]):
         raise InputError("no chain of states connects the two ends; raise the number of neighbours")
     path = [last]

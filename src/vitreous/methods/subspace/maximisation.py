@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from vitreous.geometry.small_matrices import solve_positive, unpack_symmetric
+from vitreous.geometry.small_matrices import packed_places, solve_positive, unpack_symmetric
 from vitreous.imaging.fourier_grid import kernel_correction
 from vitreous.methods.subspace.model import Band, grid_to_volumes, volumes_to_grid
 from vitreous.methods.subspace.sweep import Sums
@@ -35,10 +35,7 @@ def normal_equations(sums: Sums, grid: Complex[Array, "2 k n n h"], band: Band) 
     and the packed matrix `(2, (K+1)(K+2)/2, …)`; equations of disjoint images add.
     """
     read = read_sums(sums.table, band.shape, band.fields)
-    place = np.zeros((band.fields, band.fields), int)
-    rows, columns = np.tril_indices(band.fields)
-    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-    full = read.weight[:, place].astype(grid.dtype)
+    full = read.weight[:, packed_places(band.fields)].astype(grid.dtype)
     current = jnp.einsum("hkl...,hl...->hk...", full, grid, precision="highest")
     return SliceSums(read.numerator + current, read.weight)
 

@@ -131,8 +131,8 @@ def band_limited(volume: Float[Array, "*batch n n n"], size: int) -> Float[Array
     if smaller % 2 == 0:
         # The Nyquist planes have no mate in the other box.
         keep = np.abs(np.arange(size) - size // 2) < smaller // 2
-        cube = keep[:, None, None] & keep[None, :, None] & keep[None, None, :]
-        cube = jnp.asarray(cube, transform.dtype)
+        inside = keep[:, None, None] & keep[None, :, None] & keep[None, None, :]
+        cube = jnp.asarray(inside, transform.dtype)
         transform = transform * cube.reshape((1,) * (transform.ndim - 3) + cube.shape)
     return ifft_centered(transform, 3).real
 

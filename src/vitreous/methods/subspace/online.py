@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vitreous.geometry.small_matrices import packed_places
 from vitreous.methods.subspace.em import Estimate, Step, improve
 from vitreous.methods.subspace.maximisation import normal_equations
 from vitreous.methods.subspace.model import Band
@@ -74,12 +75,10 @@ def in_new_basis(equations: SliceSums, inverse: Float[Array, "2 k k"], band: Ban
     numerator = jnp.einsum(
         "hkl,hl...->hk...", inverse.astype(equations.numerator.dtype), equations.numerator
     )
-    place = np.zeros((band.fields, band.fields), int)
     rows, columns = np.tril_indices(band.fields)
-    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
 
     def packed(weight):
-        full = weight[:, place]
+        full = weight[:, packed_places(band.fields)]
         return jnp.einsum("hkl,hlm...,hnm->hkn...", inverse, full, inverse)[:, rows, columns]
 
     return SliceSums(numerator, packed(equations.weight))

@@ -12,7 +12,7 @@ from vitreous.methods.subspace.model import Band, Noise, Subspace, grid_table
 from vitreous.methods.subspace.sweep import Seen, Sums, add_batch, empty_sums
 from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, one_device
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import EpochPlan, epoch_plan
+from vitreous.particles.order import epoch_plan
 from vitreous.particles.prepare import Batch
 
 
@@ -55,13 +55,13 @@ class Passes:
         sums = self._empty(noise.power.shape[0])
         table = _table(subspace.grid, self.band)
         if data.resident:
-            planned = EpochPlan(*(jnp.asarray(part) for part in plan))
-            sums, seen = self._resident(sums, data.arrays, table, subspace.half, noise, planned)
+            steps = (jnp.asarray(plan.rows), jnp.asarray(plan.weight))
+            sums, seen = self._resident(sums, data.arrays, table, subspace.half, noise, steps)
             seen = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), seen)
         else:
             parts = []
-            steps = zip(data.stream(plan), *plan, strict=True)
-            for images, step_rows, weight in steps:
+            streamed = zip(data.stream(plan), *plan, strict=True)
+            for images, step_rows, weight in streamed:
                 sums, part = self._streamed(
                     sums, data.arrays, table, subspace.half, noise, images, step_rows, weight
                 )
@@ -91,10 +91,10 @@ class Passes:
         table: Array,
         half: Array,
         noise: Noise,
-        plan: EpochPlan,
+        plan: tuple[Array, Array],
     ) -> tuple[Sums, Seen]:
-        def body(sums: Sums, step: EpochPlan) -> tuple[Sums, Seen]:
-            batch = self.data.batch(arrays, step.rows, step.weight)
+        def body(sums: Sums, step: tuple[Array, Array]) -> tuple[Sums, Seen]:
+            batch = self.data.batch(arrays, *step)
             return self._add(sums, table, batch, half, noise)
 
         return jax.lax.scan(body, sums, plan)
