@@ -242,6 +242,9 @@ def train_dec(
     z_lr: Annotated[
         float | None, typer.Option("--z-lr", help="Learning rate of the latents.")
     ] = None,
+    init_latents: Annotated[
+        Path | None, typer.Option(help="Start from the latents of this run (train-subspace).")
+    ] = None,
     pretrain_z: Annotated[int, typer.Option(help="Epochs with frozen latents.")] = 0,
     do_pose_sgd: PoseSGD = False,
     pretrain: Annotated[
@@ -276,7 +279,13 @@ def train_dec(
     """
     del multigpu, num_workers, shuffle_seed, emb_type
     given = dict(locals())
-    _run("autodecoder", given, latent_rate=z_lr, pretrain_latent=pretrain_z)
+    _run(
+        "autodecoder",
+        given,
+        latent_rate=z_lr,
+        pretrain_latent=pretrain_z,
+        init_latents=_text(init_latents),
+    )
 
 
 def train_nn(

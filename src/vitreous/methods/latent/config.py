@@ -25,7 +25,8 @@ class LatentConfig:
     `max_shell` (None: all). *Loss*: `beta` (number or `a`–`d`), `beta_control`, `whiten` (divide
     by the noise spectrum). *Optimiser*: `epochs`, `batch_size`, `learning_rate`, `warmup` (share
     of the training), `decay`, `weight_decay`, `low_shell` and `sampled_pixels` (all pixels up to
-    that shell, so many of the others per step; None takes all), `latent_rate`, `pretrain_latent`
+    that shell, so many of the others per step; None takes all), `latent_rate`,
+    `init_latents` (run whose latents the autodecoder starts from), `pretrain_latent`
     (epochs with frozen latents), `seed`. *Poses*: `refine_poses`, `pretrain_pose` (epochs before
     it begins), `pose_rate` (Adam step: multiples of 1° and 1 Å).
     """
@@ -60,6 +61,7 @@ class LatentConfig:
     sampled_pixels: int | None = None
     sample: bool = True
     latent_rate: float = 1e-2
+    init_latents: str | None = None
     pretrain_latent: int = 0
     refine_poses: bool = False
     pretrain_pose: int = 1

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from sklearn.decomposition import PCA
 
+from vitreous.errors import InputError
 from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.methods.latent.encoder import lifted_residual
 from vitreous.methods.latent.lifting import Lifting
@@ -17,6 +18,7 @@ from vitreous.methods.latent.model import LatentMethod, Start
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import centred_pixels, known_rotation, transfer_of
+from vitreous.training.run import Run
 
 # Components are found on so many images at most; all images are then projected on them.
 _PCA_IMAGES = 5000
@@ -30,9 +32,28 @@ def measure_start(method: LatentMethod, data: PreparedImages) -> Start:
         first = next(iter(data.in_order(_BATCH)))
         spread = float(np.std(np.asarray(_features(method)(first))))
         return Start(feature_scale=1 / max(spread, 1e-12))
+    if config.init_latents is not None:
+        return Start(latents=borrowed_latents(config.init_latents, len(data), config.zdim))
     if config.kind == "autodecoder" and method.foundation.consensus is not None:
         return Start(latents=component_latents(method, data, config.zdim))
     return Start()
+
+
+def borrowed_latents(folder: str, images: int, count: int) -> Float[np.ndarray, "n d"]:
+    """Return the latents of another run of the same images, the widest axis of unit variance.
+
+    Axes that the other run does not have stay 0; those beyond `count` are left out.
+
+    **Raises:** `InputError` if that run has other images, or no latents.
+    """
+    z = np.asarray(Run.open(folder).latents().mean, np.float64)
+    if len(z) != images:
+        raise InputError(f"{folder}: latents of {len(z)} images, this fit has {images}")
+    z = z - z.mean(axis=0)
+    z = z[:, np.argsort(-z.var(axis=0), kind="stable")[:count]]
+    latents = np.zeros((images, count), np.float32)
+    latents[:, : z.shape[1]] = z / max(float(z[:, 0].std()), 1e-12)
+    return latents
 
 
 def component_latents(
