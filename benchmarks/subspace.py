@@ -1,0 +1,159 @@
+"""The subspace method measured: time to latents, states, per-image AUC-FSC, cost in N and K.
+
+    python benchmarks/subspace.py PARTICLES TRUTH [--images 100] [--skip cost] [-o FILE]
+
+Every fit is the command `train-subspace` in a process of its own: once with an empty compilation
+cache, once with the one it left. Wall and processor time are both given: the first depends on
+what else the machine does. AUC-FSC follows CryoBench (`metrics.cryobench_auc`): each image's own
+latent against its true volume; bandwidths of kernel regression are chosen without the truth.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from record import machine, print_table, write_json
+
+from vitreous.analysis.regression import open_regression
+from vitreous.cli.common import start_jax
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.methods.subspace.em import start
+from vitreous.methods.subspace.expectation import ContrastPrior
+from vitreous.methods.subspace.model import Band, Noise
+from vitreous.methods.subspace.passes import Passes
+from vitreous.metrics import cryobench_auc, every_nth, read_truth, state_accuracy
+from vitreous.particles import ImageSource
+from vitreous.training.inputs import DataOptions, prepared_images, read_checked
+from vitreous.training.run import Run
+
+FIT = """
+import sys, time
+began = time.perf_counter()
+from vitreous.cli.common import start_jax
+start_jax()
+from vitreous.methods.subspace.fit import train_subspace
+import vitreous.methods.subspace.fit as fit
+saved = fit.Run.save_latents
+def save(self, *given):
+    saved(self, *given)
+    print("seconds", time.perf_counter() - began, time.process_time())
+fit.Run.save_latents = save
+train_subspace(sys.argv[1], sys.argv[2], overwrite=True)
+"""
+
+
+def timed_fit(particles: Path, outdir: Path, home: Path) -> tuple[float, float]:
+    """Fit in a new process; returns wall and processor seconds from its start to the latents."""
+    environment = {**os.environ, "HOME": str(home)}
+    command = [sys.executable, "-c", FIT, str(particles), str(outdir)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("seconds"))
+    _, wall, processor = line.split()
+    return float(wall), float(processor)
+
+
+def quality(run: Run, truth_file: Path, count: int) -> dict[str, float]:
+    """Score latents and volumes against the truth."""
+    truth = read_truth(truth_file)
+    assert truth.labels is not None
+    assert truth.volumes is not None
+    z = run.latents().mean
+    chosen = every_nth(len(z), count)
+    linear = [
+        cryobench_auc(v, truth.volumes[truth.labels[i]])
+        for v, i in zip(run.decode(z[chosen]), chosen, strict=True)
+    ]
+    regression = open_regression(run)
+    began = time.process_time()
+    near = [
+        cryobench_auc(regression.at(z[i]).volume, truth.volumes[truth.labels[i]]) for i in chosen
+    ]
+    spent = time.process_time() - began
+    everything = np.full(regression.kernel.shells, len(regression.kernel.sizes) - 1)
+    consensus = regression.kernel(np.zeros(len(z)), everything).volume
+    flat = [cryobench_auc(consensus, truth.volumes[truth.labels[i]]) for i in chosen]
+    return {
+        "components": z.shape[1],
+        "state accuracy": state_accuracy(z, truth.labels),
+        "AUC consensus": float(np.mean(flat)),
+        "AUC linear": float(np.mean(linear)),
+        "AUC regression": float(np.mean(near)),
+        "images scored": len(chosen),
+        "regression processor s a volume": spent / len(chosen),
+    }
+
+
+def cost(particles: Path) -> list[dict[str, Any]]:
+    """Time one EM pass for several numbers of images and of components."""
+    options = DataOptions()
+    table = read_checked(options.particle_arguments(particles))
+    rows = []
+    for share, components in ((0.25, 6), (0.5, 6), (1.0, 2), (1.0, 4), (1.0, 6), (1.0, 10)):
+        part = table.select(np.arange(int(len(table) * share)))
+        source = ImageSource(part)
+        pixels = FourierPixels(source.box, (source.box - 1) // 2)
+        data = prepared_images(part, source, options, pixels, "white")
+        band = Band(data.box, 14, components)
+        noise = Noise(
+            jnp.ones((1, band.shells)), jnp.zeros(len(part), jnp.int32), jnp.asarray(14, jnp.int32)
+        )
+        mean = np.zeros((2, band.size, band.size, band.size), np.float32)
+        mask = np.ones((band.fields, *mean.shape[1:]), np.float32)
+        guess = start(mean + 1e-3, mask, np.arange(len(part)) % 2, noise, band, 0)
+        passes = Passes(data, band, ContrastPrior())
+        spent = []
+        for _ in range(3):
+            began = time.process_time()
+            jax.block_until_ready(passes.run(guess.subspace, guess.noise)[0])
+            spent.append(time.process_time() - began)
+        rows.append(
+            {
+                "images": len(part),
+                "components": components,
+                "processor s a pass": round(min(spent), 3),
+                "images/s": round(len(part) / min(spent)),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("particles", type=Path)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--skip", nargs="*", default=[], choices=["fit", "cost"])
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    content: dict[str, Any] = {"machine": machine()}
+    start_jax()
+    if "fit" not in options.skip:
+        with tempfile.TemporaryDirectory() as folder:
+            home, outdir = Path(folder) / "home", Path(folder) / "run"
+            home.mkdir()
+            rows = []
+            for name in ("cold", "warm"):
+                wall, processor = timed_fit(options.particles.resolve(), outdir, home)
+                rows.append({"cache": name, "wall s": wall, "processor s": processor})
+            print_table(rows, list(rows[0]))
+            content["to latents"] = rows
+            content["quality"] = quality(Run.open(outdir), options.truth, options.images)
+            print_table([content["quality"]], list(content["quality"]))
+    if "cost" not in options.skip:
+        content["cost"] = cost(options.particles)
+        print_table(content["cost"], list(content["cost"][0]))
+    content["peak memory MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    write_json(options.output, "subspace", content)
+
+
+if __name__ == "__main__":
+    main()
