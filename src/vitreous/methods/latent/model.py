@@ -303,7 +303,8 @@ class LatentMethod:
             return jax.tree.map(jnp.add, total, (networks, scalars)), rows
 
         pieces = jax.tree.map(
-            lambda x: x.reshape(count, -1, *x.shape[1:]), (batch, z, correction, noise)
+            lambda x: x.reshape(count, len(x) // count, *x.shape[1:]),
+            (batch, z, correction, noise),
         )
         zero = {name: jnp.zeros(()) for name in ("loss", "reconstruction", "kl")}
         start = (jax.tree.map(jnp.zeros_like, moving), zero)
