@@ -94,7 +94,7 @@ def test_the_level_lies_above_noise_and_below_the_molecule(molecule):
     assert 0.1 * top < automatic_level(molecule) < 0.16 * top
     noisy = (molecule + rng.normal(0, 0.1 * top, molecule.shape)).astype(np.float32)
     assert 0.35 * top < automatic_level(noisy) < 0.6 * top
-    level = level_enclosing(molecule, 500)
+    level = level_enclosing(molecule, 500.0)
     assert np.count_nonzero(molecule >= level) == 500
 
 
