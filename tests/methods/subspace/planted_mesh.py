@@ -41,9 +41,7 @@ def main() -> None:
         )
     one, four = results
     print(
-        json.dumps(
-            {k: float(np.abs(one[k] - four[k]).max() / np.abs(one[k]).max()) for k in one}
-        )
+        json.dumps({k: float(np.abs(one[k] - four[k]).max() / np.abs(one[k]).max()) for k in one})
     )
 
 
