@@ -1,5 +1,6 @@
-"""What the pages show works: Python examples run, command lines parse."""
+"""Python examples of the pages work: `python` blocks run, of `py` blocks (too long) the imports."""
 
+import ast
 import shutil
 import sys
 
@@ -33,3 +34,13 @@ def test_python_examples_run(page, particle_set, tmp_path, monkeypatch):
     for added in set(sys.modules) - modules:
         if getattr(sys.modules[added], "__file__", None) == str(tmp_path / f"{added}.py"):
             del sys.modules[added]
+
+
+SHOWN = [(page, e) for page in PAGES for e in examples(page) if e.language == "py"]
+
+
+@pytest.mark.parametrize(("page", "example"), SHOWN, ids=[name(page) for page, _ in SHOWN])
+def test_what_shown_examples_import_exists(page, example):
+    tree = ast.parse(example.text)
+    tree.body = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    exec(compile(tree, f"{name(page)} (example)", "exec"), {})
