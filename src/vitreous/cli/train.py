@@ -162,7 +162,8 @@ def train_vae(
         int, typer.Option("--enc-dim", "--qdim", help="Nodes a layer, encoder.")
     ] = 256,
     enc_mask: Annotated[
-        int | None, typer.Option("--enc-mask", help="Outermost shell the encoder sees [14].")
+        int | None,
+        typer.Option("--enc-mask", help="Outermost shell the encoder sees, -1 for all [14]."),
     ] = None,
     use_real: Annotated[bool, typer.Option("--use-real", **Hidden)] = False,
     dec_layers: DecoderLayers = 3,

@@ -18,7 +18,7 @@ class LatentConfig:
     """Hold every setting of a fit; the defaults are those that won (`benchmarks/latent_study.py`).
 
     **Fields**, grouped: *model* `kind`, `zdim`, `encoder`, `encoder_layers`, `encoder_width`,
-    `encoder_band` (outermost shell the encoder sees; None chooses), `decoder_layers`,
+    `encoder_band` (outermost shell the encoder sees; None chooses, −1 is all), `decoder_layers`,
     `decoder_width`, `encoding`, `encoding_size` (None: D/2), `feature_sigma`, `domain`,
     `activation`, `consensus` (model the difference from a consensus map), `particle_diameter`
     (Å; None measures it), `support` (decoded volumes are 0 outside the particle's sphere),
@@ -96,6 +96,7 @@ def peer_settings(config: LatentConfig) -> LatentConfig:
     return replace(
         config,
         encoder="resid",
+        encoder_band=-1 if config.encoder_band is None else config.encoder_band,
         consensus=False,
         support=False,
         whiten=False,

@@ -110,8 +110,8 @@ class LatentMethod:
         self.images = images
         self.start = start or Start()
         self.piece_rows = piece_rows
-        band = config.encoder_band or default_band(pixels.box)
-        self.band = min(band, pixels.max_shell)
+        band = default_band(pixels.box) if config.encoder_band is None else config.encoder_band
+        self.band = min(band, pixels.max_shell) if band > 0 else pixels.max_shell
         self.band_pixels = pixels.count_up_to(self.band)
         low = min(config.low_shell if config.low_shell is not None else 12, pixels.max_shell)
         rest = len(pixels) - pixels.count_up_to(low)
