@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def show_report(report: "Report") -> None:
     """Print a line a fact, and a line a finding with its mend."""
     for fact in report.facts:
-        typer.echo(f"  ok  {fact}")
+        typer.echo(f"{'open' if fact.is_open else '  ok'}  {fact}")
     for finding in report.findings:
         typer.secho(f"MEND  {finding}", fg="red", bold=True)
     if report.is_fine:

@@ -9,6 +9,7 @@ import typer
 
 from vitreous.cli.common import start_jax
 from vitreous.cli.progress import image_bar
+from vitreous.cli.quick_start import import_meanwhile, quick_imports, share_cores
 from vitreous.errors import InputError
 
 
@@ -88,14 +89,16 @@ def backproject_voxel(
     """
     if invert_data and uninvert_data:
         raise InputError("--invert-data and --uninvert-data exclude each other; keep one")
-    single = output.suffix.lower() == ".mrc"
-    if not single and output.is_file():
+    if output.suffix.lower() != ".mrc" and output.is_file():
         raise InputError(f"{output}: is a file; give a folder, or a name that ends in .mrc")
-    start_jax()
-    from vitreous.particles import ImageSource, read_particles
-    from vitreous.reconstruction.outputs import write_reconstruction
-    from vitreous.reconstruction.reconstruct import TiltOptions, apply_tilts, reconstruct
+    with quick_imports():
+        start_jax()
+        share_cores()
+        from vitreous.particles import ImageSource, read_particles
+        from vitreous.reconstruction.outputs import is_single_map, write_reconstruction
+        from vitreous.reconstruction.reconstruct import TiltOptions, apply_tilts, reconstruct
 
+    import_meanwhile("scipy.ndimage", "matplotlib.figure", "matplotlib.backends.backend_agg")
     table = read_particles(
         particles,
         datadir=datadir,
@@ -118,7 +121,8 @@ def backproject_voxel(
             contrast="dark" if uninvert_data else "white",
             ctf_method="multiply" if ctf_alg is CTFAlgorithm.mul else "flip",
             mean_count=reg_weight,
-            half_maps=(half_maps or fsc_vals) and not (single and reg_weight is not None),
+            half_maps=(half_maps or fsc_vals)
+            and not (is_single_map(output) and reg_weight is not None),
             chunk=batch_size,
             progress=advance,
         )
@@ -166,7 +170,9 @@ def fsc(
         raise InputError("--ref-volume finds its own masks; leave out --mask and --corrected")
     if corrected is not None and mask is None:
         raise InputError("--corrected takes off what a mask adds; give --mask")
-    first, second = _read_alike(volumes, pixel_size)
+    from vitreous.reconstruction.alike_maps import read_alike
+
+    first, second = read_alike(volumes, pixel_size)
     start_jax()
     import jax
     import jax.numpy as jnp
@@ -178,13 +184,13 @@ def fsc(
 
     box, voxel_size = len(first.data), first.voxel_size
     if reference is not None:
-        (whole,) = _read_alike([reference], pixel_size, like=(volumes[0], first))
+        (whole,) = read_alike([reference], pixel_size, like=(volumes[0], first))
         curves = masked_curves(first.data, second.data, whole.data, voxel_size, seed)
     else:
         a, b = jnp.asarray(first.data), jnp.asarray(second.data)
         factor = jnp.ones_like(a)
         if mask is not None:
-            (soft,) = _read_alike([mask], pixel_size, like=(volumes[0], first))
+            (soft,) = read_alike([mask], pixel_size, like=(volumes[0], first))
             factor = jnp.asarray(soft.data)
         if corrected is None:
             curve = fourier_shell_correlation(a * factor, b * factor)
@@ -199,27 +205,6 @@ def fsc(
         write_curves(output, curves, box)
     if plot is not None:
         plot_curves(plot, curves, voxel_size, box, " / ".join(path.name for path in volumes))
-
-
-def _read_alike(paths: list[Path], pixel_size: float | None, like=None):
-    """Read maps that must have one box; `like` is a path and the map read from it."""
-    from vitreous.particles import read_map
-
-    maps = [read_map(path, pixel_size) for path in paths]
-    model_path, model = like or (paths[0], maps[0])
-    for path, each in zip(paths, maps, strict=True):
-        if each.data.shape != model.data.shape or len(set(each.data.shape)) != 1:
-            shapes = ("×".join(map(str, m.data.shape)) for m in (each, model))
-            raise InputError(
-                f"{path} is {next(shapes)}, {model_path} is {next(shapes)}; "
-                "maps must be cubes of one box (vitreous downsample --is-vol)"
-            )
-        if abs(each.voxel_size - model.voxel_size) > 0.01 * model.voxel_size:
-            raise InputError(
-                f"{path} has {each.voxel_size:g} Å/voxel, {model_path} {model.voxel_size:g}; "
-                "give the true one with --Apix"
-            )
-    return maps
 
 
 def gen_mask(

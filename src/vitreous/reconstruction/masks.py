@@ -5,7 +5,6 @@ Distances are exact Euclidean ones, in Å or in voxels as stated; masks lie in [
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
 
 
 def _falling_edge(distance: Float[np.ndarray, "..."], width: float) -> Float[np.ndarray, "..."]:
@@ -53,6 +52,8 @@ def mask_from_map(
     core = volume >= level
     if not core.any():
         return np.zeros(volume.shape, np.float32)
+    from scipy import ndimage  # a quarter of a second to import, and needed by few
+
     # One distance map does both steps: growing by a ball, then the edge around it.
     distance = ndimage.distance_transform_edt(~core, sampling=voxel_size)
     return _falling_edge(distance - dilate, soft_edge)

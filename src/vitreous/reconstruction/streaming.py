@@ -111,7 +111,8 @@ def sum_images(
         images = np.asarray(source.read(where[index]), np.float32)
         # The last chunk is filled up with images of weight 0, so that all have one shape.
         padded = np.pad(index, (0, chunk - len(index)), mode="edge")
-        images = np.pad(images, ((0, chunk - len(index)), (0, 0), (0, 0)))
+        if len(index) < chunk:
+            images = np.pad(images, ((0, chunk - len(index)), (0, 0), (0, 0)))
         part = jax.tree.map(lambda leaf, take=padded: leaf[take], columns)
         part = part._replace(
             weight=part.weight * (np.arange(chunk) < len(index)).astype(np.float32)

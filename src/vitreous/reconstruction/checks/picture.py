@@ -40,6 +40,7 @@ def draw_check(
         axes.set_axis_off()
     draw_curves(panels[3], curves, voxel_size, len(volume))
     for axes, image in zip(middle.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        image = _binned(image, 96)
         low, high = np.nanpercentile(image, [1, 99])
         axes.imshow(image, cmap="gray", origin="lower", vmin=low, vmax=high)
         axes.set_axis_off()
@@ -49,3 +50,11 @@ def draw_check(
         bottom.text(0.01, 1 - (i + 0.8) / (len(lines) + 0.5), line, fontsize=9, color=colour)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def _binned(image: Float[np.ndarray, "n n"], most: int) -> Float[np.ndarray, "k k"]:
+    """Average blocks of pixels so that no more than about `most` are left a side."""
+    step = max(1, len(image) // most)
+    side = len(image) // step
+    cut = image[: side * step, : side * step]
+    return cut.reshape(side, step, side, step).mean(axis=(1, 3))

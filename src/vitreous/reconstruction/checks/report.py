@@ -23,10 +23,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Fact:
-    """Say one thing that was looked at and is as it should be, or cannot be decided."""
+    """Say one thing that was looked at and is as it should be.
+
+    **Fields:** `is_open`: it cannot be decided from these particles.
+    """
 
     check: str
     text: str
+    is_open: bool = False
 
     def __str__(self) -> str:
         return f"{self.check}: {self.text}"
@@ -53,9 +57,9 @@ class Report:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
 
-    def note(self, check: str, text: str) -> None:
+    def note(self, check: str, text: str, is_open: bool = False) -> None:
         """Add a fact."""
-        self.facts.append(Fact(check, text))
+        self.facts.append(Fact(check, text, is_open))
 
     def find(self, check: str, problem: str, mend: str) -> None:
         """Add a finding."""

@@ -119,7 +119,7 @@ def _check_images(
         curves = {"half maps": np.asarray(made.fsc)}
         title = f"{Path(report.particles).name}: {len(sample):,} of {len(table):,} particles"
         verdicts = [f"✗ {finding}" for finding in report.findings]
-        verdicts += [f"✓ {fact}" for fact in report.facts]
+        verdicts += [f"{'?' if fact.is_open else '✓'} {fact}" for fact in report.facts]
         draw_check(
             Path(folder) / "check.png",
             volume,

@@ -54,7 +54,7 @@ def judge_contrast(sample: Sample, made: Consensus, expect_dark: bool, report: R
     evidence = f"(map skewness {skew:+.1f}, image centres {t_value:+.0f} σ)"
     wanted = "dark" if expect_dark else "white"
     if verdict == "undetermined":
-        report.note("contrast", f"cannot be decided {evidence}")
+        report.note("contrast", f"cannot be decided {evidence}", is_open=True)
     elif verdict == wanted:
         report.note("contrast", f"particles are {verdict} {evidence}")
     elif verdict == "dark":
@@ -71,7 +71,7 @@ def judge_poses(
     table = sample.table
     count = len(table) if table.particle is None else len(np.unique(table.particle))
     if count < _FEWEST:
-        report.note("poses", f"cannot be judged by half maps of {count} particles")
+        report.note("poses", f"cannot be judged by half maps of {count} particles", is_open=True)
         return False
     signal = pose_signal(given, few, narrow)
     report.numbers.update(pose_signal_sigma=signal)
@@ -103,7 +103,7 @@ def judge_carried_ctf(given: Explanation, few: Slices, narrow: Geometry, report:
     elif carried.kind == "ctf":
         report.note("CTF applied", "no: the images carry their CTF once, with its signs")
     else:
-        report.note("CTF applied", "cannot be decided from these images")
+        report.note("CTF applied", "cannot be decided from these images", is_open=True)
 
 
 def judge_resolution(
@@ -122,7 +122,7 @@ def judge_hand(
 ) -> None:
     """Compare the hand with that of a reference, if there is one."""
     if reference is None:
-        report.note("hand", "undetermined: only a --reference map can tell")
+        report.note("hand", "undetermined: only a --reference map can tell", is_open=True)
         report.numbers.update(hand="undetermined")
         return
     alike = _resample(reference, volume.shape[0], voxel_size)
@@ -131,7 +131,7 @@ def judge_hand(
     report.numbers.update(hand_same=score.same, hand_mirror=score.mirror)
     evidence = f"correlation {score.same:.2f}, mirror image {score.mirror:.2f}"
     if not score.is_clear:
-        report.note("hand", f"undetermined by the reference ({evidence})")
+        report.note("hand", f"undetermined by the reference ({evidence})", is_open=True)
         report.numbers.update(hand="undetermined")
     elif score.same > score.mirror:
         report.note("hand", f"that of the reference ({evidence})")
