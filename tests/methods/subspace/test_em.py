@@ -58,7 +58,9 @@ def plain_em(planted, steps: int, contrast: ContrastPrior, gauge: bool) -> list[
         def sweep(grid):
             sums = empty_sums(band, 1, jnp.float64)
             table = grid_table(grid, band.shape)
-            return add_batch(sums, table, batch, half, noise, group, band, contrast)[0]
+            return add_batch(
+                sums, table, batch, half, noise, group, jnp.array(True), band, contrast
+            )[0]
 
         values = []
         for _ in range(steps):

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # Of the outermost shell: where EM begins, goes on, and ends; and the least half-set correlation
 # believed in there. Low shells come first: they are cheap and have no local optima.
 _STAGES = ((0.43, 0.3), (0.71, 0.2), (1.0, 0.05))
-_JOINT = 2
+_JOINT = 1
 # Power of the components EM starts from, relative to the mean map.
 _START = 0.5
 
@@ -67,7 +67,7 @@ class Fit:
     **Fields:** `volumes`: mean and the components of all images, on the band's grid. `halves`:
     those of the half sets, aligned. `fsc`: between halves per volume. `noise`: power per group
     and shell. `seen`: posterior of each image. `support`: see `Support`. `history`: log
-    likelihood per pixel and iteration.
+    likelihood per image and iteration.
     """
 
     band: Band
@@ -182,11 +182,10 @@ def fit_em(
     masks, history, gram = jnp.asarray(mask), [], np.zeros(0)
 
     def tell(done: int, sums: Sums) -> None:
-        evidence = float(np.asarray(sums.evidence)[:, -1].sum()) / float(
-            np.asarray(sums.pixels).sum()
-        )
+        images = float(np.asarray(sums.images).sum())
+        evidence = float(np.asarray(sums.evidence)[:, -1].sum()) / images
         history.append(evidence)
-        logger.info("EM iteration %d of %d: log evidence %.6g per pixel", done, total, evidence)
+        logger.info("EM iteration %d of %d: log evidence %.6g per image", done, total, evidence)
         if progress is not None:
             progress(done, total)
 
@@ -200,7 +199,7 @@ def fit_em(
 
     # Each half is judged by the images of the other.
     crossed = estimate.subspace._replace(half=1 - half)
-    sums, _ = passes.run(crossed, estimate.noise, data)
+    sums, _ = passes.run(crossed, estimate.noise, data, collect=False)
     own = np.diagonal(gram[0, 0])
     support = judge(np.asarray(sums.evidence), half_set_correlation(gram), own[1:] / own[0])
     tell(len(steps) + 1, sums)
@@ -216,7 +215,7 @@ def fit_em(
         penalty = _joint_penalty(equations, fsc, band)
         estimate = estimate._replace(penalty=penalty)
         tell(len(steps) + 1 + number, sums)
-    sums, seen = passes.run(estimate.subspace, estimate.noise, data)
+    sums, seen = passes.run(estimate.subspace, estimate.noise, data, collect=False)
     tell(total, sums)
     return Fit(
         band,

@@ -87,13 +87,15 @@ def add_batch(
     half: Array,
     noise: Noise,
     group: Array,
+    collect: Array,
     band: Band,
     contrast: ContrastPrior,
 ) -> tuple[Sums, Seen]:
     """Take the E-step of a batch and add what the M-step needs.
 
     **Arguments:** `table`: `grid_table` of the current estimate. `half`, `group`: of the images
-    of the batch (half set, optics group).
+    of the batch (half set, optics group). `collect`: False leaves table and noise power alone,
+    where no M-step is to follow.
     """
     images = _images(table, batch, half, noise, group, band)
     last = chunks_up_to(band, noise.last_shell)
@@ -103,7 +105,7 @@ def add_batch(
         seen.first * counted[:, None],
         seen.second * counted[:, None, None],
     )
-    sums = _insert(sums, images, first, second, last, group, band)
+    sums = _insert(sums, images, first, second, jnp.where(collect, last, 0), group, band)
     member = jax.nn.one_hot(half, 2, dtype=counted.dtype) * counted[:, None]
     moment = seen.covariance + seen.mean[:, :, None] * seen.mean[:, None, :]
     sums = sums._replace(
