@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "fsc": ("reconstruction", "fsc", "Fourier shell correlation of two maps."),
     "gen-mask": ("reconstruction", "gen_mask", "Make a soft mask from a map."),
-    "train-subspace": ("subspace", "train_subspace", "Fit a linear subspace of volumes, no network."),
+    "train-subspace": ("subspace", "train_subspace", "Fit a linear subspace of volumes by EM."),
     "train-vae": ("train", "train_vae", "Fit a landscape of volumes: encoder and decoder."),
     "train-dec": ("train", "train_dec", "Fit a landscape of volumes: free latents and decoder."),
     "train-nn": ("train", "train_nn", "Fit one volume as a neural field."),

@@ -46,7 +46,7 @@ def train_subspace(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     analysis: Annotated[bool, typer.Option(help="Analyze at the end.")] = True,
 ) -> None:
-    """Fit a linear subspace of volumes by EM: a landscape in seconds, before any network.
+    """Fit a linear subspace of volumes by EM: a first landscape, before any network.
 
     Writes latents with their uncertainty, what decodes them, and `components.png`: how many
     components the data support.
