@@ -12,6 +12,7 @@ from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles import ParticleTable, read_particles
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.peer_pickles import PoseUnit
 from vitreous.particles.prepare import ImageReader, Normalization, Storage
 from vitreous.training.mesh import data_mesh
 
@@ -23,7 +24,8 @@ class DataOptions:
     """Say which particles are fitted and how their images are read.
 
     **Fields:** `poses`, `ctf`: cryoDRGN pickles in place of the table's columns. `ind`: selected
-    rows (file or indices). `datadir`, `pixel_size`: where the table leaves them open.
+    rows (file or indices). `datadir`, `pixel_size`: where the table leaves them open. `pose_unit`:
+    of the translations in `poses`.
     `contrast`: of the particles; `"auto"` decides from the map of all images. `window_radius`:
     None for no window. `lazy`: stream from disk even if the images fit. `storage`: precision of
     prepared images. `normalization`: (mean, std) instead of the measured ones. `devices`: how
@@ -35,6 +37,7 @@ class DataOptions:
     ind: str | Sequence[int] | None = None
     datadir: str | None = None
     pixel_size: float | None = None
+    pose_unit: PoseUnit = "fraction"
     contrast: Literal["auto", "white", "dark"] = "auto"
     window_radius: float | None = 0.85
     lazy: bool = False
@@ -52,6 +55,7 @@ class DataOptions:
             "ctf": self.ctf,
             "ind": ind if ind is None or isinstance(ind, str) else list(ind),
             "pixel_size": self.pixel_size,
+            "pose_unit": self.pose_unit,
         }
 
 
