@@ -1,0 +1,87 @@
+"""The pixels of an image: how many there are, how large they are, and their Fourier half plane.
+
+The centre of the image is pixel `box // 2`. Half planes are those of `geometry.fourier.half_plane`:
+rows in FFT order, columns kx = 0 … box//2, phases relative to the centre.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.fft import next_fast_len
+
+from vitreous.geometry.fourier import coordinates, frequencies, half_plane_weights
+
+
+class ImageGrid(eqx.Module):
+    """Hold the side of a square image and its pixel size.
+
+    **Fields:** `box`: side in pixels, fixed when code is compiled. `pixel_size`: Å, an array that
+    can be traced, differentiated and batched.
+
+    ```python
+    >>> grid = ImageGrid(128, 1.5)
+    >>> grid.frequencies().shape, float(grid.nyquist)
+    ((128, 65, 2), 0.3333333432674408)
+
+    ```
+    """
+
+    box: int = eqx.field(static=True)
+    pixel_size: Float[Array, "..."]
+
+    def __init__(self, box: int, pixel_size: float | np.ndarray | np.generic | Array) -> None:
+        if box < 1:
+            raise ValueError(f"an image has one pixel at least, not {box}")
+        if not isinstance(pixel_size, jax.Array) and not np.all(np.asarray(pixel_size) > 0):
+            raise ValueError(f"a pixel size in Å is positive, not {pixel_size}")
+        self.box = int(box)
+        self.pixel_size = jnp.asarray(
+            pixel_size, pixel_size.dtype if isinstance(pixel_size, jax.Array) else float
+        )
+
+    @property
+    def columns(self) -> int:
+        """Number of columns of the half plane, `box // 2 + 1`."""
+        return self.box // 2 + 1
+
+    @property
+    def extent(self) -> Float[Array, "..."]:
+        """Side of the image in Å."""
+        return self.box * self.pixel_size
+
+    @property
+    def nyquist(self) -> Float[Array, "..."]:
+        """The highest frequency along an axis, cycles/Å."""
+        return 0.5 / self.pixel_size
+
+    def frequencies(self) -> Float[Array, "n h 2"]:
+        """List `(kx, ky)` of the half plane in cycles/Å; the pixel size must be a single number."""
+        k = jnp.asarray(frequencies(self.box, 2, half=True), self.pixel_size.dtype)
+        return k / self.extent
+
+    def coordinates(self) -> Float[Array, "n n 2"]:
+        """List `(x, y)` of the pixels in Å from the centre."""
+        return jnp.asarray(coordinates(self.box, 2), self.pixel_size.dtype) * self.pixel_size
+
+    def weights(self) -> Float[np.ndarray, " h"]:
+        """Count how often each column of the half plane stands in the whole plane, 1 or 2."""
+        return half_plane_weights(self.box)
+
+    def resized(self, box: int) -> "ImageGrid":
+        """Return a grid of another side with the same pixels."""
+        return ImageGrid(box, self.pixel_size)
+
+    def padded(self, factor: float) -> "ImageGrid":
+        """Return a grid at least `factor` times as wide, of a side whose FFT is fast."""
+        if factor < 1:
+            raise ValueError(f"padding must be at least 1, not {factor}")
+        if factor == 1:
+            return self
+        return self.resized(next_fast_len(int(np.ceil(self.box * factor - 1e-9)), real=True))
+
+    def refined(self, factor: float) -> "ImageGrid":
+        """Return a grid of the same extent with at least `factor` times as many pixels a side."""
+        fine = self.padded(factor).box
+        return ImageGrid(fine, self.pixel_size * (self.box / fine))
