@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from vitreous.geometry.point_groups import point_group
 from vitreous.geometry.rotations import random_rotations, rotation_vector_to_matrix
 from vitreous.methods.morph.cloud import cloud_of, read_at, splat
 from vitreous.methods.morph.flow import carry, carry_points, deformation_gradient
@@ -16,7 +17,6 @@ from vitreous.methods.morph.mesh import (
     strain_energy,
     tetrahedron_gradients,
 )
-from vitreous.methods.morph.symmetry import point_group
 from vitreous.methods.morph.velocity import (
     MLPVelocity,
     SplineVelocity,

@@ -8,6 +8,7 @@ import scipy.ndimage
 from two_domains import above, density, two_domains
 
 from vitreous.errors import InputError
+from vitreous.geometry.point_groups import point_group
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.lattice import (
     bin_map,
@@ -23,7 +24,7 @@ from vitreous.methods.morph.predict import measure_motion, pull_frames, push_fra
 from vitreous.methods.morph.prepare import prepare_morph
 from vitreous.methods.morph.scores import correlation
 from vitreous.methods.morph.sharpness import blur, relative_blur
-from vitreous.methods.morph.symmetry import agreement, check_symmetry, point_group
+from vitreous.methods.morph.symmetry import agreement, check_symmetry
 from vitreous.methods.morph.thresholds import automatic_level, cut, level_enclosing
 from vitreous.methods.morph.velocity import MLPVelocity
 from vitreous.methods.morph.weights import Flow

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vitreous.errors import InputError
+from vitreous.geometry.point_groups import point_group
 from vitreous.methods.morph.predict import frame_times, push_frames
-from vitreous.methods.morph.symmetry import point_group
 from vitreous.methods.morph.torch_file import write_torch_file
 from vitreous.methods.morph.velocity import new_mlp, new_spline, symmetrise
 from vitreous.methods.morph.weights import Flow, read_weights, unit_cube, write_weights

@@ -12,11 +12,11 @@ import numpy as np
 import optax
 
 from vitreous.errors import InputError
+from vitreous.geometry.point_groups import point_group
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.levels import Level
 from vitreous.methods.morph.objective import Data, Distance, Setting, objective
 from vitreous.methods.morph.prepare import Problem
-from vitreous.methods.morph.symmetry import point_group
 from vitreous.methods.morph.velocity import Velocity, new_mlp, new_spline, symmetrise
 from vitreous.methods.morph.weights import Flow
 from vitreous.training.schedules import warmup_decay

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vitreous.errors import InputError
+from vitreous.geometry.point_groups import point_group
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.lattice import (
     bin_map,
@@ -20,7 +21,7 @@ from vitreous.methods.morph.lattice import (
 from vitreous.methods.morph.levels import Level, build_levels, peer_level
 from vitreous.methods.morph.mesh import Mesh, build_mesh
 from vitreous.methods.morph.sharpness import blur, relative_blur
-from vitreous.methods.morph.symmetry import check_symmetry, point_group
+from vitreous.methods.morph.symmetry import check_symmetry
 from vitreous.methods.morph.thresholds import automatic_level, cut, level_enclosing, noise_level
 from vitreous.methods.morph.velocity import Triple
 from vitreous.particles.maps import Map

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vitreous.errors import InputError
+from vitreous.geometry.point_groups import point_group
 from vitreous.methods.morph.flow import Scheme
-from vitreous.methods.morph.symmetry import point_group
 from vitreous.methods.morph.torch_file import write_torch_file
 from vitreous.methods.morph.velocity import (
     MLPVelocity,
