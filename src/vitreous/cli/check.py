@@ -1,9 +1,12 @@
 """`vitreous check`: what to mend before training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from vitreous.cli.grouped import grouped
+from vitreous.cli.particle_flags import ParticleFlags, Particles
 
 if TYPE_CHECKING:
     from vitreous.reconstruction.checks.report import Report
@@ -19,10 +22,10 @@ def show_report(report: "Report") -> None:
         typer.secho("nothing to mend", fg="green")
 
 
+@grouped
 def check(
-    particles: Annotated[Path, typer.Argument(help=".star, .cs, .mrcs, .mrc or .txt")],
-    poses: Annotated[Path | None, typer.Option(help="poses.pkl, in place of the file's.")] = None,
-    ctf: Annotated[Path | None, typer.Option(help="ctf.pkl, in place of the file's.")] = None,
+    particles: Particles,
+    which: ParticleFlags,
     no_ctf: Annotated[bool, typer.Option("--no-ctf", help="The images have no CTF.")] = False,
     uninvert_data: Annotated[
         bool, typer.Option("--uninvert-data", help="The particles are known to be dark.")
@@ -34,12 +37,6 @@ def check(
         Path | None, typer.Option("-o", "--outdir", help="Write check.png and check.json here.")
     ] = Path("check"),
     first: Annotated[int, typer.Option(min=1, help="Look at the first N images.")] = 10_000,
-    datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks.")] = None,
-    ind: Annotated[Path | None, typer.Option(help="Rows to use: .pkl, .npy or .txt.")] = None,
-    pixel_size: Annotated[float | None, typer.Option("--Apix", help="Å per pixel.")] = None,
-    pose_unit: Annotated[
-        Literal["fraction", "pixel"], typer.Option(help="Unit of translations in --poses.")
-    ] = "fraction",
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check the first particles of a set: files, units, contrast, CTF, poses, half maps, hand.
@@ -59,14 +56,9 @@ def check(
     with Console(stderr=True).status("checking") as status:
         report = check_particles(
             particles,
-            poses=poses,
-            ctf=ctf,
+            **which.arguments(),
             expect_ctf=not no_ctf,
             expect_dark=uninvert_data,
-            datadir=datadir,
-            ind=ind,
-            pixel_size=pixel_size,
-            pose_unit=pose_unit,
             reference=reference,
             folder=outdir,
             first=first,

@@ -3,11 +3,13 @@
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from vitreous.cli.common import start_jax
+from vitreous.cli.grouped import grouped
+from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags, Particles
 from vitreous.cli.progress import image_bar
 from vitreous.cli.quick_start import import_meanwhile, quick_imports, share_cores
 from vitreous.errors import InputError
@@ -20,29 +22,18 @@ class CTFAlgorithm(StrEnum):
     flip = "flip"
 
 
+@grouped
 def backproject_voxel(
-    particles: Annotated[Path, typer.Argument(help=".star, .cs, .mrcs, .mrc or .txt")],
+    particles: Particles,
     output: Annotated[
         Path,
         typer.Option(
             "-o", "--outdir", help="Folder for maps and FSC; or map.mrc for the map alone."
         ),
     ],
-    poses: Annotated[Path | None, typer.Option(help="poses.pkl, in place of the file's.")] = None,
-    ctf: Annotated[Path | None, typer.Option(help="ctf.pkl, in place of the file's.")] = None,
-    invert_data: Annotated[
-        bool, typer.Option("--invert-data", help="Particles are white on black (the default).")
-    ] = False,
-    uninvert_data: Annotated[
-        bool, typer.Option("--uninvert-data", help="Particles are dark on white.")
-    ] = False,
-    datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks.")] = None,
-    ind: Annotated[Path | None, typer.Option(help="Rows to use: .pkl, .npy or .txt.")] = None,
+    which: ParticleFlags,
+    sign: ContrastFlags,
     first: Annotated[int | None, typer.Option(min=1, help="Use the first N images.")] = None,
-    pixel_size: Annotated[float | None, typer.Option("--Apix", help="Å per pixel.")] = None,
-    pose_unit: Annotated[
-        Literal["fraction", "pixel"], typer.Option(help="Unit of translations in --poses.")
-    ] = "fraction",
     half_maps: Annotated[
         bool, typer.Option("--half-maps/--no-half-maps", help="Write half maps.")
     ] = True,
@@ -84,11 +75,12 @@ def backproject_voxel(
 
     Images are never all in memory. Writes backproject.mrc, half_map_a.mrc, half_map_b.mrc,
     fsc-vals.txt and fsc-plot.png. Half maps follow the half sets of the file if it has them.
+    Particles are taken as white unless --uninvert-data.
 
     Example: `vitreous backproject-voxel particles.star -o backproject`
     """
-    if invert_data and uninvert_data:
-        raise InputError("--invert-data and --uninvert-data exclude each other; keep one")
+    # Never "auto": a map of known sign shows which sign its particles have.
+    contrast = "dark" if sign.contrast() == "dark" else "white"
     if output.suffix.lower() != ".mrc" and output.is_file():
         raise InputError(f"{output}: is a file; give a folder, or a name that ends in .mrc")
     with quick_imports():
@@ -99,15 +91,7 @@ def backproject_voxel(
         from vitreous.reconstruction.reconstruct import TiltOptions, apply_tilts, reconstruct
 
     import_meanwhile("scipy.ndimage", "matplotlib.figure", "matplotlib.backends.backend_agg")
-    table = read_particles(
-        particles,
-        datadir=datadir,
-        poses=poses,
-        ctf=ctf,
-        ind=ind,
-        pixel_size=pixel_size,
-        pose_unit=pose_unit,
-    )
+    table = read_particles(particles, **which.arguments())
     if tilt or dose_per_tilt is not None:
         table = apply_tilts(table, TiltOptions(ntilts, force_ntilts, dose_per_tilt, angle_per_tilt))
     if first is not None:
@@ -118,7 +102,7 @@ def backproject_voxel(
         result = reconstruct(
             table,
             source,
-            contrast="dark" if uninvert_data else "white",
+            contrast=contrast,  # type: ignore[arg-type]
             ctf_method="multiply" if ctf_alg is CTFAlgorithm.mul else "flip",
             mean_count=reg_weight,
             half_maps=(half_maps or fsc_vals)

@@ -1,5 +1,10 @@
 """Progress of commands that do several things, one after the other."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitreous.training.run import Run
+
 
 class Stages:
     """Tell what is under way: a bar a stage on a terminal, a line a stage elsewhere."""
@@ -36,3 +41,14 @@ class Stages:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total)
         self._bars.update(self._tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+
+def analyze_with_stages(run: "Run") -> None:
+    """Analyze a finished run, show how far it is, and say where the report lies."""
+    import typer
+
+    from vitreous.analysis.analyze import analyze
+
+    with Stages() as stages:
+        made = analyze(run, progress=stages)
+    typer.echo(f"report: {made.report}")

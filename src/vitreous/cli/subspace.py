@@ -6,21 +6,19 @@ from typing import Annotated
 
 import typer
 
+from vitreous.cli.grouped import grouped
+from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags, Particles
 from vitreous.errors import InputError
 
 
+@grouped
 def train_subspace(
-    particles: Annotated[Path, typer.Argument(help="Particles: .star, .cs, .txt or .mrcs.")],
+    particles: Particles,
     outdir: Annotated[Path, typer.Option("-o", "--outdir", help="Folder of the run.")],
+    which: ParticleFlags,
+    sign: ContrastFlags,
     zdim: Annotated[
         int | None, typer.Option("--zdim", help="Components [as many as half sets share].")
-    ] = None,
-    poses: Annotated[Path | None, typer.Option(help="poses.pkl instead of the file's.")] = None,
-    ctf: Annotated[Path | None, typer.Option(help="ctf.pkl instead of the file's.")] = None,
-    ind: Annotated[Path | None, typer.Option(help="Rows to use, from 0.")] = None,
-    datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks.")] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option("--Apix", help="Å/pixel, where no file says it.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a run in --outdir.")] = False,
     max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell [14].")] = None,
@@ -36,12 +34,6 @@ def train_subspace(
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Keep components half sets do not share.")
     ] = False,
-    uninvert_data: Annotated[
-        bool, typer.Option("--uninvert-data", help="The particles are dark.")
-    ] = False,
-    invert_data: Annotated[
-        bool, typer.Option("--invert-data", help="The particles are white.")
-    ] = False,
     lazy: Annotated[bool, typer.Option(help="Stream images from disk.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     analysis: Annotated[bool, typer.Option(help="Analyze at the end.")] = True,
@@ -56,14 +48,12 @@ def train_subspace(
     from vitreous.cli.common import start_jax
 
     start_jax()
-    from vitreous.cli.stages import Stages
+    from vitreous.cli.stages import Stages, analyze_with_stages
     from vitreous.methods.subspace.config import SubspaceConfig
     from vitreous.methods.subspace.fit import train_subspace as train
     from vitreous.training.inputs import DataOptions
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if uninvert_data and invert_data:
-        raise InputError("--uninvert-data and --invert-data: the particles are dark or white")
     config = SubspaceConfig(
         zdim=zdim,
         max_shell=max_shell,
@@ -77,22 +67,12 @@ def train_subspace(
         keep_all=keep_all,
         seed=seed,
     )
-    paths = {"poses": poses, "ctf": ctf, "ind": ind, "datadir": datadir}
-    data = DataOptions(
-        **{name: None if path is None else str(path) for name, path in paths.items()},  # type: ignore[arg-type]
-        pixel_size=pixel_size,
-        contrast="dark" if uninvert_data else "white" if invert_data else "auto",
-        lazy=lazy,
-    )
+    data = DataOptions(**which.arguments(), contrast=sign.contrast(), lazy=lazy)
     with Stages() as stages:
         run = train(particles, outdir, config, data, overwrite=overwrite, progress=stages)
     typer.echo(f"{run.config['zdim']} components, latents: {run.path / 'latents.npz'}")
     if analysis:
-        from vitreous.analysis.analyze import analyze
-
-        with Stages() as stages:
-            made = analyze(run, progress=stages)
-        typer.echo(f"report: {made.report}")
+        analyze_with_stages(run)
 
 
 def regress(

@@ -15,7 +15,7 @@ Decay = Literal["constant", "linear", "cosine"]
 
 @dataclass(frozen=True)
 class LatentConfig:
-    """Hold every setting of a fit; the defaults are those that won (`benchmarks/latent_study.py`).
+    """Hold every setting of a fit; the defaults are those that won (`benchmarks/latent_igg.py`).
 
     **Fields**, grouped: *model* `kind`, `zdim`, `encoder`, `encoder_layers`, `encoder_width`,
     `encoder_band` (outermost shell the encoder sees; None chooses, −1 is all), `decoder_layers`,
@@ -106,6 +106,11 @@ def peer_settings(config: LatentConfig) -> LatentConfig:
         decay="constant",
         latent_rate=1e-4,
     )
+
+
+def with_choices(config: LatentConfig, **choices: Any) -> LatentConfig:
+    """Replace the settings that were chosen: those that are not None."""
+    return replace(config, **{name: value for name, value in choices.items() if value is not None})
 
 
 def config_from_dict(values: dict[str, Any]) -> LatentConfig:

@@ -1,0 +1,225 @@
+"""Options of `train-vae`, `train-dec` and `train-nn`, grouped by what they speak of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import typer
+
+from vitreous.errors import InputError
+
+_HIDDEN: dict[str, Any] = {"hidden": True}
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """Where the run lives, and how it is gone on with."""
+
+    panel: ClassVar[str] = "Run"
+    load: Annotated[
+        str | None,
+        typer.Option("--load", help="Go on with the run in --outdir: 'latest' or a path in it."),
+    ] = None
+    resume: Annotated[bool, typer.Option("--resume", help="The same as --load latest.")] = False
+    overwrite: Annotated[bool, typer.Option(help="Replace a run that --outdir holds.")] = False
+    checkpoint: Annotated[int, typer.Option(help="Save every so many epochs.")] = 1
+    log_interval: Annotated[int, typer.Option(help="Report about every so many images.")] = 1000
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More lines in the log.")] = False
+
+    def goes_on(self, outdir: Path) -> bool:
+        """Say whether an earlier run is gone on with.
+
+        **Raises:** `InputError` if `--load` names something outside the run.
+        """
+        if self.load not in (None, "latest"):
+            target = Path(self.load).resolve()
+            if outdir.resolve() not in (target, *target.parents):
+                raise InputError(f"--load {self.load}: not inside --outdir {outdir}")
+        return self.resume or self.load is not None
+
+
+@dataclass(frozen=True)
+class ImageFlags:
+    """How images are prepared and held."""
+
+    panel: ClassVar[str] = "Images"
+    window: Annotated[bool, typer.Option("--window/--no-window", help="Soft round window.")] = True
+    window_radius: Annotated[
+        float, typer.Option("--window-r", help="Where the window begins to fall (of half a box).")
+    ] = 0.85
+    norm: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--norm", help="Mean and standard deviation of the images [measured]."),
+    ] = None
+    lazy: Annotated[bool, typer.Option(help="Stream images from disk even if they would fit.")] = (
+        False
+    )
+    shuffler_size: Annotated[
+        int,
+        typer.Option(help="With --lazy: read runs of neighbouring images (for spinning disks)."),
+    ] = 0
+    max_threads: Annotated[int, typer.Option("--max-threads", help="Threads that read images.")] = 4
+    storage: Annotated[
+        str, typer.Option(help="Of images held on the device: float32, bfloat16 or float16.")
+    ] = "float32"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the fields of `DataOptions` that these options decide."""
+        return {
+            "window_radius": self.window_radius if self.window else None,
+            "normalization": self.norm,
+            "lazy": self.lazy,
+            "storage": self.storage,
+        }
+
+
+@dataclass(frozen=True)
+class OptimiserFlags:
+    """How weights are learnt."""
+
+    panel: ClassVar[str] = "Optimiser"
+    num_epochs: Annotated[
+        int, typer.Option("-n", "--num-epochs", help="Passes over the images.")
+    ] = 20
+    batch_size: Annotated[
+        int | None,
+        typer.Option("-b", "--batch-size", help="Images a step [16 on CPU, 64 on GPU]."),
+    ] = None
+    lr: Annotated[float | None, typer.Option("--lr", help="Peak learning rate [0.002].")] = None
+    warmup: Annotated[
+        float | None, typer.Option(help="Share of the training to warm up in [0.05].")
+    ] = None
+    lr_schedule: Annotated[
+        str | None, typer.Option("--lr-schedule", help="cosine, linear or constant [cosine].")
+    ] = None
+    wd: Annotated[float, typer.Option("--wd", help="Weight decay.")] = 0.0
+    precision: Annotated[
+        str, typer.Option(help="Of matrix products: auto, float32, tensorfloat32 or bfloat16.")
+    ] = "auto"
+    no_amp: Annotated[bool, typer.Option("--no-amp", help="The same as --precision float32.")] = (
+        False
+    )
+    sampled_pixels: Annotated[
+        int | None,
+        typer.Option(help="High-resolution pixels a step, drawn anew each time [1/8 of them]."),
+    ] = None
+    all_pixels: Annotated[
+        bool, typer.Option("--all-pixels", help="Use every pixel in every step.")
+    ] = False
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", help="'cryodrgn': that program's settings for all not given."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class PoseFlags:
+    """Whether and how poses are refined on the way."""
+
+    panel: ClassVar[str] = "Poses"
+    do_pose_sgd: Annotated[bool, typer.Option("--do-pose-sgd", help="Refine poses on the way.")] = (
+        False
+    )
+    pretrain: Annotated[
+        int, typer.Option("--pretrain", "--pretrain-pose", help="Epochs before poses move.")
+    ] = 5
+    pose_lr: Annotated[float, typer.Option("--pose-lr", help="Step of poses: degrees and Å.")] = 0.1
+
+    def settings(self) -> dict[str, Any]:
+        """Return fields of `LatentConfig`."""
+        return {
+            "refine_poses": self.do_pose_sgd,
+            "pretrain_pose": self.pretrain,
+            "pose_rate": self.pose_lr,
+        }
+
+
+@dataclass(frozen=True)
+class EncoderFlags:
+    """The network from an image to its latent."""
+
+    panel: ClassVar[str] = "Encoder"
+    encode_mode: Annotated[
+        str | None, typer.Option("--encode-mode", help="lift, resid, mlp or conv [lift].")
+    ] = None
+    enc_layers: Annotated[int, typer.Option("--enc-layers", "--qlayers", help="Hidden layers.")] = 3
+    enc_dim: Annotated[int, typer.Option("--enc-dim", "--qdim", help="Nodes a layer.")] = 256
+    enc_mask: Annotated[
+        int | None,
+        typer.Option("--enc-mask", help="Outermost shell the encoder sees, -1 for all [14]."),
+    ] = None
+    use_real: Annotated[bool, typer.Option("--use-real", **_HIDDEN)] = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return fields of `LatentConfig`."""
+        return {
+            "encoder_layers": self.enc_layers,
+            "encoder_width": self.enc_dim,
+            "encoder_band": self.enc_mask,
+        }
+
+
+@dataclass(frozen=True)
+class DecoderFlags:
+    """The network from a latent to a volume, and what it is told beforehand."""
+
+    panel: ClassVar[str] = "Decoder"
+    dec_layers: Annotated[
+        int, typer.Option("--dec-layers", "--players", "--layers", help="Hidden layers.")
+    ] = 3
+    dec_dim: Annotated[int, typer.Option("--dec-dim", "--pdim", "--dim", help="Nodes a layer.")] = (
+        256
+    )
+    pe_type: Annotated[
+        str, typer.Option("--pe-type", help="Positional encoding; see the docs.")
+    ] = "gaussian"
+    pe_dim: Annotated[int | None, typer.Option("--pe-dim", help="Frequencies an axis [D/2].")] = (
+        None
+    )
+    feat_sigma: Annotated[
+        float, typer.Option("--feat-sigma", help="Scale of gaussian encoding.")
+    ] = 0.5
+    domain: Annotated[str, typer.Option("--domain", help="fourier or hartley.")] = "fourier"
+    activation: Annotated[str, typer.Option("--activation", help="relu or leaky_relu.")] = "relu"
+    consensus: Annotated[
+        bool | None,
+        typer.Option(
+            "--consensus/--no-consensus",
+            help="Model the change from a consensus map [yes; train-nn: no].",
+        ),
+    ] = None
+    particle_diameter: Annotated[
+        float | None,
+        typer.Option("--particle-diameter", help="Å; density beyond is 0 [measured]."),
+    ] = None
+    support: Annotated[
+        bool, typer.Option("--support/--no-support", help="Set the solvent of volumes to 0.")
+    ] = True
+    whiten: Annotated[
+        bool, typer.Option("--whiten/--no-whiten", help="Divide by the noise spectrum.")
+    ] = True
+    max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell used [all].")] = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class PeerFlags:
+    """What the peer's scripts may say and needs no answer here."""
+
+    multigpu: Annotated[bool, typer.Option("--multigpu", **_HIDDEN)] = False
+    num_workers: Annotated[int | None, typer.Option("--num-workers", **_HIDDEN)] = None
+    shuffle_seed: Annotated[int | None, typer.Option("--shuffle-seed", **_HIDDEN)] = None
+    emb_type: Annotated[str | None, typer.Option("--emb-type", **_HIDDEN)] = None
+    relion31: Annotated[bool, typer.Option("--relion31", **_HIDDEN)] = False
+    l_extent: Annotated[float | None, typer.Option("--l-extent", **_HIDDEN)] = None
+    tilt: Annotated[Path | None, typer.Option("--tilt", **_HIDDEN)] = None
+    tilt_deg: Annotated[float | None, typer.Option("--tilt-deg", **_HIDDEN)] = None
+
+    def refuse_tilt_pairs(self) -> None:
+        """**Raises:** `InputError` if the second half of a tilt pair is given."""
+        if self.tilt is not None or self.tilt_deg is not None:
+            raise InputError(
+                "--tilt/--tilt-deg: tilt pairs are not fitted; give all images as one table"
+            )
