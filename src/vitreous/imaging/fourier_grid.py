@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
-from scipy.fft import next_fast_len
 
 from vitreous.geometry.fourier import half_space
 from vitreous.geometry.shift import crop_centered
@@ -110,7 +109,11 @@ def padded_box(box: int, padding: float) -> int:
     """Choose a box of about `padding · box` whose FFT is fast; `box` itself for `padding = 1`."""
     if padding < 1:
         raise ValueError(f"padding must be at least 1, not {padding}")
-    return box if padding == 1 else next_fast_len(int(np.ceil(box * padding - 1e-9)))
+    if padding == 1:
+        return box
+    from scipy.fft import next_fast_len  # takes a tenth of a second to import, seldom needed
+
+    return next_fast_len(int(np.ceil(box * padding - 1e-9)))
 
 
 def kernel_correction(box: int, padded: int, kernel: Kernel, keep_corners: bool) -> np.ndarray:

@@ -47,7 +47,9 @@ def plot_curves(
     """Draw curves over spatial frequency with the 0.5 and 0.143 lines and their crossings."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = Figure(figsize=(7, 4.6))
+    # Fixed margins: finding them would take as long as drawing.
+    figure.subplots_adjust(left=0.09, right=0.93, bottom=0.12, top=0.83 if title else 0.89)
     draw_curves(figure.subplots(), curves, voxel_size, box)
     if title:
         figure.axes[0].set_title(title, loc="left", fontsize=11)

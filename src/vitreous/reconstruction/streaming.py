@@ -28,7 +28,7 @@ from vitreous.reconstruction.density import SAMPLE
 from vitreous.reconstruction.insertion import SliceSums, empty_table
 
 # Fourier pixels worked on at a time: enough to keep a device busy, few enough to fit its caches.
-_PIXELS_PER_CHUNK = {"cpu": 400_000}
+_PIXELS_PER_CHUNK = {"cpu": 200_000}
 _PIXELS_PER_CHUNK_DEFAULT = 8_000_000
 
 
