@@ -115,7 +115,7 @@ def test_bad_input_is_said_in_one_line_with_status_2(star, tmp_path, capsys):
         (("backproject-voxel", star, "--tilt", "-o", tmp_path / "o"), "leave out --tilt"),
         (
             ("backproject-voxel", star, "--invert-data", "--uninvert-data", "-o", tmp_path / "o"),
-            "exclude each other",
+            "dark or white; keep one",
         ),
         (
             ("backproject-voxel", star.with_suffix(".mrcs"), "-o", tmp_path / "o"),
