@@ -23,6 +23,17 @@ class AlsoEpochs:
     epochs: Annotated[int, typer.Option(help="Again.")] = 1
 
 
+@dataclass(frozen=True)
+class Seed:
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0
+
+
+@dataclass(frozen=True)
+class Both:
+    fit: Fit
+    random: Seed
+
+
 def call(function, *words):
     app = typer.Typer()
     app.command()(function)
@@ -51,6 +62,17 @@ def test_help_has_a_panel_a_group_and_the_class_is_left_alone():
     assert "Passes." in shown
     assert list(inspect.signature(train).parameters) == ["epochs", "rate"]
     assert Fit.__annotations__["epochs"].__metadata__[0].rich_help_panel is None
+
+
+def test_groups_of_groups():
+    seen = []
+
+    @grouped
+    def train(all_of_it: Both) -> None:
+        seen.append(all_of_it)
+
+    assert call(train, "-n", "3", "--seed", "9").exit_code == 0
+    assert seen == [Both(Fit(epochs=3), Seed(9))]
 
 
 def test_two_options_of_one_name_are_refused():

@@ -5,6 +5,7 @@
 
 `train --help` shows every field as an option, under the `panel` of its class; the function gets
 the dataclasses filled. An instance as the parameter's default changes the defaults of its fields.
+A field may be such a dataclass again.
 """
 
 import copy
@@ -26,7 +27,7 @@ def grouped(function: Callable[..., None]) -> Callable[..., None]:
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         if dataclasses.is_dataclass(parameter.annotation):
             groups[parameter.name] = parameter.annotation
-            spread.extend(_options(parameter))
+            spread.extend(_options(groups[parameter.name], parameter.default))
         else:
             spread.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     names = [parameter.name for parameter in spread]
@@ -36,28 +37,44 @@ def grouped(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
-        for name, group in groups.items():
-            fields = [field.name for field in dataclasses.fields(group)]
-            values[name] = group(**{field: values.pop(field) for field in fields})
-        function(**values)
+        filled = {name: _fill(group, values) for name, group in groups.items()}
+        function(**values, **filled)
 
     command.__signature__ = inspect.Signature(spread)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in spread}
     return command
 
 
-def _options(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """Make a parameter for each field of a group."""
-    group = parameter.annotation
+def _fields(group: type) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, type and default of each field of a dataclass."""
     hints = typing.get_type_hints(group, include_extras=True)
-    for field in dataclasses.fields(group):
-        kind, info = typing.get_args(hints[field.name])
+    for field in dataclasses.fields(group):  # type: ignore[arg-type]
+        yield field.name, hints[field.name], field.default
+
+
+def _options(group: type, instance: Any) -> Iterator[inspect.Parameter]:
+    """Make a parameter for each field of a group, with the defaults of `instance` if it is one."""
+    for name, hint, default in _fields(group):
+        value = getattr(instance, name) if isinstance(instance, group) else default
+        if dataclasses.is_dataclass(hint):
+            yield from _options(hint, value)  # type: ignore[arg-type]
+            continue
+        kind, info = typing.get_args(hint)
         info = copy.copy(info)
         info.rich_help_panel = info.rich_help_panel or getattr(group, "panel", None)
-        given = parameter.default is not inspect.Parameter.empty
         yield inspect.Parameter(
-            field.name,
+            name,
             inspect.Parameter.KEYWORD_ONLY,
             annotation=typing.Annotated[kind, info],
-            default=getattr(parameter.default, field.name) if given else field.default,
+            default=value,
         )
+
+
+def _fill(group: type, values: dict[str, Any]) -> Any:
+    """Make an instance of a group of the values that belong to it, and take them away."""
+    return group(
+        **{
+            name: _fill(hint, values) if dataclasses.is_dataclass(hint) else values.pop(name)  # type: ignore[arg-type]
+            for name, hint, _ in _fields(group)
+        }
+    )

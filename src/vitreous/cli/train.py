@@ -9,16 +9,8 @@ from typing import Annotated, Any, get_args
 import typer
 
 from vitreous.cli.grouped import grouped
-from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags, Particles
-from vitreous.cli.train_flags import (
-    DecoderFlags,
-    EncoderFlags,
-    ImageFlags,
-    OptimiserFlags,
-    PeerFlags,
-    PoseFlags,
-    RunFlags,
-)
+from vitreous.cli.particle_flags import Particles
+from vitreous.cli.train_flags import EncoderFlags, PoseFlags, TrainFlags
 from vitreous.errors import InputError
 
 OutDir = Annotated[Path, typer.Option("-o", "--outdir", help="Folder of the run.")]
@@ -30,14 +22,8 @@ NoAnalysis = Annotated[bool, typer.Option("--no-analysis", help="Do not analyze 
 def train_vae(
     particles: Particles,
     outdir: OutDir,
-    which: ParticleFlags,
-    sign: ContrastFlags,
-    images: ImageFlags,
-    place: RunFlags,
-    optimiser: OptimiserFlags,
+    flags: TrainFlags,
     encoder: EncoderFlags,
-    decoder: DecoderFlags,
-    peer: PeerFlags,
     zdim: ZDim = 8,
     beta: Annotated[
         str | None, typer.Option(help="KL weight: a number, or schedule a, b, c, d [1/zdim].")
@@ -57,25 +43,18 @@ def train_vae(
 
     Example: `vitreous train-vae particles.star --zdim 8 -n 20 -o run`
     """
-    peer.refuse_tilt_pairs()
     settings = {"kind": "vae", "zdim": zdim, "beta": _beta(beta), "beta_control": beta_control}
     settings |= encoder.settings() | poses.settings()
     chosen = {"encoder": _choice("--encode-mode", encoder.encode_mode, "EncoderType")}
-    config = _config(settings, optimiser, decoder, place.seed, chosen)
-    _train(particles, outdir, config, which, sign, images, place, optimiser, not no_analysis)
+    config = _config(settings, flags, chosen)
+    _train(particles, outdir, config, flags, analysis=not no_analysis)
 
 
 @grouped
 def train_dec(
     particles: Particles,
     outdir: OutDir,
-    which: ParticleFlags,
-    sign: ContrastFlags,
-    images: ImageFlags,
-    place: RunFlags,
-    optimiser: OptimiserFlags,
-    decoder: DecoderFlags,
-    peer: PeerFlags,
+    flags: TrainFlags,
     poses: PoseFlags,
     zdim: ZDim = 8,
     beta: Annotated[
@@ -94,28 +73,21 @@ def train_dec(
 
     Example: `vitreous train-dec particles.star --zdim 4 -n 30 -o run`
     """
-    peer.refuse_tilt_pairs()
     settings = {"kind": "autodecoder", "zdim": zdim, "beta": _beta(beta)} | poses.settings()
     chosen = {
         "latent_rate": z_lr,
         "pretrain_latent": pretrain_z,
         "init_latents": None if init_latents is None else str(init_latents),
     }
-    config = _config(settings, optimiser, decoder, place.seed, chosen)
-    _train(particles, outdir, config, which, sign, images, place, optimiser, not no_analysis)
+    config = _config(settings, flags, chosen)
+    _train(particles, outdir, config, flags, analysis=not no_analysis)
 
 
 @grouped
 def train_nn(
     particles: Particles,
     outdir: OutDir,
-    which: ParticleFlags,
-    sign: ContrastFlags,
-    images: ImageFlags,
-    place: RunFlags,
-    optimiser: OptimiserFlags,
-    decoder: DecoderFlags,
-    peer: PeerFlags,
+    flags: TrainFlags,
     poses: PoseFlags,
 ) -> None:
     """Fit one volume as a neural field to particles with known poses.
@@ -124,19 +96,12 @@ def train_nn(
 
     Example: `vitreous train-nn particles.star -n 10 -o run`
     """
-    peer.refuse_tilt_pairs()
     settings = {"kind": "homogeneous", "zdim": 0, "consensus": False} | poses.settings()
-    config = _config(settings, optimiser, decoder, place.seed, {})
-    _train(particles, outdir, config, which, sign, images, place, optimiser, analysis=False)
+    config = _config(settings, flags, {})
+    _train(particles, outdir, config, flags, analysis=False)
 
 
-def _config(
-    settings: dict[str, Any],
-    optimiser: OptimiserFlags,
-    decoder: DecoderFlags,
-    seed: int,
-    chosen: dict[str, Any],
-) -> Any:
+def _config(settings: dict[str, Any], flags: TrainFlags, chosen: dict[str, Any]) -> Any:
     """Merge the settings: plain ones, then a preset's, then what was chosen by a flag.
 
     **Arguments:** `chosen`: settings that win over a preset where they are not None.
@@ -148,6 +113,8 @@ def _config(
 
     from vitreous.methods.latent.config import LatentConfig, peer_settings, with_choices
 
+    flags.peer.refuse_tilt_pairs()
+    optimiser, decoder = flags.optimiser, flags.decoder
     config = LatentConfig(
         **settings,
         decoder_layers=decoder.dec_layers,
@@ -163,7 +130,7 @@ def _config(
         batch_size=optimiser.batch_size or (16 if jax.default_backend() == "cpu" else 64),
         weight_decay=optimiser.wd,
         sampled_pixels=optimiser.sampled_pixels,
-        seed=seed,
+        seed=flags.place.seed,
     )
     if optimiser.preset == "cryodrgn":
         config = peer_settings(config)
@@ -184,22 +151,17 @@ def _config(
 
 
 def _train(
-    particles: Path,
-    outdir: Path,
-    config: Any,
-    which: ParticleFlags,
-    sign: ContrastFlags,
-    images: ImageFlags,
-    place: RunFlags,
-    optimiser: OptimiserFlags,
-    analysis: bool,
+    particles: Path, outdir: Path, config: Any, flags: TrainFlags, *, analysis: bool
 ) -> None:
     from vitreous.methods.latent.fit import DataOptions, train
     from vitreous.training.fit import FitOptions
 
+    images, place, optimiser = flags.images, flags.place, flags.optimiser
     level = logging.DEBUG if place.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s")
-    data = DataOptions(**which.arguments(), **images.arguments(), contrast=sign.contrast())
+    data = DataOptions(
+        **flags.which.arguments(), **images.arguments(), contrast=flags.sign.contrast()
+    )
     options = FitOptions(
         checkpoint_every=place.checkpoint,
         log_every=max(1, place.log_interval // config.batch_size),

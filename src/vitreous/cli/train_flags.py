@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags
 from vitreous.errors import InputError
 
 _HIDDEN: dict[str, Any] = {"hidden": True}
@@ -223,3 +224,16 @@ class PeerFlags:
             raise InputError(
                 "--tilt/--tilt-deg: tilt pairs are not fitted; give all images as one table"
             )
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """What all three commands may be told."""
+
+    which: ParticleFlags
+    sign: ContrastFlags
+    images: ImageFlags
+    place: RunFlags
+    optimiser: OptimiserFlags
+    decoder: DecoderFlags
+    peer: PeerFlags
