@@ -10,17 +10,15 @@ resident size over that after reading a table of five rows.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from record import machine, write_json
 
 OPTICS = """
 # version 30001
@@ -128,12 +126,6 @@ def measure_writing(path: Path, folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def commit() -> str:
-    """Return the commit of this checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
@@ -165,20 +157,14 @@ def main() -> None:
         best, first, memory = row["seconds"], row["first_seconds"], row["megabytes"]
         print(f"{reader:<10} {best:8.2f} {first:8.2f} {memory:9.0f}")
     print(f"write half of the rows, every column: {writing:.2f} s")
-    if options.json:
-        about = {
-            "rows": options.rows,
-            "file_megabytes": size,
-            "readers": results,
-            "write_half_seconds": writing,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-            "python": platform.python_version(),
-            "versions": {
-                name: version(name) for name in ("vitreous", "numpy", "pandas", "starfile")
-            },
-            "commit": commit(),
-        }
-        options.json.write_text(json.dumps(about, indent=2) + "\n")
+    content = {
+        "machine": machine("pandas", "starfile"),
+        "rows": options.rows,
+        "file_megabytes": size,
+        "readers": results,
+        "write_half_seconds": writing,
+    }
+    write_json(options.json, "parse_star", content)
 
 
 if __name__ == "__main__":

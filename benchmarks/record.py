@@ -12,8 +12,8 @@ RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("vitreous", "jax", "jaxlib", "numpy", "equinox", "optax")
 
 
-def machine() -> dict[str, Any]:
-    """Describe where and with what a benchmark ran."""
+def machine(*packages: str) -> dict[str, Any]:
+    """Describe where and with what a benchmark ran; `packages`: more of those that matter."""
     import jax
 
     commit = subprocess.run(
@@ -25,13 +25,21 @@ def machine() -> dict[str, Any]:
     ).stdout.strip()
     device = jax.devices()[0]
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": _processor(),
         "cores": os.cpu_count(),
         "device": f"{device.platform}: {device.device_kind}",
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)},
         "commit": commit,
     }
+
+
+def _processor() -> str:
+    """Name the processor's model where the system tells it."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:

@@ -8,17 +8,14 @@ come from the page cache: the rate is that of the program, not of a disk.
 """
 
 import argparse
-import json
-import platform
 import resource
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from record import machine, write_json
 
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.loader import PreparedImages
@@ -76,6 +73,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
+    parser.add_argument("--json", type=Path, default=None)
     options = FitOptions(
         epochs=1, batch_size=given.batch, log_every=64, threads=given.threads, quiet=True
     )
@@ -95,25 +93,19 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     queue = (2 * options.read_ahead + 1) * given.batch * given.box**2 * 4
     gib = 2**30
-    print(
-        json.dumps(
-            {
-                "images": given.images,
-                "box": given.box,
-                "batch": given.batch,
-                "images_per_second": round(given.images / seconds),
-                "peak_resident_gib": round(peak / gib, 3),
-                "of_which_before_start_gib": round(start / gib, 3),
-                "batch_queue_gib": round(queue / gib, 3),
-                "beyond_queue_gib": round((peak - queue) / gib, 3),
-                "device": jax.devices()[0].device_kind,
-                "machine": platform.machine(),
-                "jax": version("jax"),
-                "grain": version("grain"),
-            },
-            indent=1,
-        )
-    )
+    row = {
+        "images": given.images,
+        "box": given.box,
+        "batch": given.batch,
+        "images_per_second": round(given.images / seconds),
+        "peak_resident_gib": round(peak / gib, 3),
+        "of_which_before_start_gib": round(start / gib, 3),
+        "batch_queue_gib": round(queue / gib, 3),
+        "beyond_queue_gib": round((peak - queue) / gib, 3),
+    }
+    for name, value in row.items():
+        print(f"{name:<28}{value:>12,}")
+    write_json(given.json, "streaming_memory", {"machine": machine("grain"), "rows": [row]})
 
 
 if __name__ == "__main__":
