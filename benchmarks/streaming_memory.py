@@ -72,8 +72,8 @@ def main() -> None:
     parser.add_argument("--box", type=int, default=128)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
     parser.add_argument("--json", type=Path, default=None)
+    given = parser.parse_args()
     options = FitOptions(
         epochs=1, batch_size=given.batch, log_every=64, threads=given.threads, quiet=True
     )

@@ -127,3 +127,15 @@ def test_bad_input_is_said_in_one_line_with_status_2(star, tmp_path, capsys):
         assert len(said) == 1, said
         assert part in said[0]
     assert not (tmp_path / "o").exists()
+
+
+def test_check_names_no_picture_it_did_not_draw(tmp_path, capsys):
+    folder = tmp_path / "check"
+    folder.mkdir()
+    (folder / "check.png").write_bytes(b"of an earlier check")
+    star = tmp_path / "bad.star"
+    star.write_text("data_particles\n\nloop_\n_rlnImageName #1\n1@none.mrcs\n")
+    assert run("check", star, "-o", folder) == 1
+    assert "picture" not in capsys.readouterr().out
+    assert not (folder / "check.png").exists()
+    assert (folder / "check.json").is_file()

@@ -68,6 +68,6 @@ def check(
         typer.echo(report.to_json())
     else:
         show_report(report)
-        if outdir is not None:
-            typer.echo(f"picture: {outdir / 'check.png'}")
+        if report.picture is not None:
+            typer.echo(f"picture: {report.picture}")
     raise typer.Exit(0 if report.is_fine else 1)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -41,13 +42,15 @@ class Report:
     """Collect what checks say about a particle set.
 
     **Fields:** `particles`: the file. `facts`, `findings` in the order of the checks. `numbers`:
-    what was measured, by name. Iterating gives the findings.
+    what was measured, by name. `picture`: the file drawn, None where nothing could be. Iterating
+    gives the findings.
     """
 
     particles: str
     facts: list[Fact] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
+    picture: Path | None = None
 
     @property
     def is_fine(self) -> bool:

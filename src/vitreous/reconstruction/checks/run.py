@@ -120,8 +120,9 @@ def _check_images(
         title = f"{Path(report.particles).name}: {len(sample):,} of {len(table):,} particles"
         verdicts = [f"✗ {finding}" for finding in report.findings]
         verdicts += [f"{'?' if fact.is_open else '✓'} {fact}" for fact in report.facts]
+        report.picture = Path(folder) / "check.png"
         draw_check(
-            Path(folder) / "check.png",
+            report.picture,
             volume,
             curves,
             geometry.voxel_size,
@@ -133,5 +134,8 @@ def _check_images(
 
 def _written(report: Report, folder: str | Path | None) -> Report:
     if folder is not None:
+        if report.picture is None:
+            # One of an earlier check would show other particles.
+            (Path(folder) / "check.png").unlink(missing_ok=True)
         write_text(Path(folder) / "check.json", report.to_json() + "\n")
     return report
