@@ -136,6 +136,6 @@ def test_check_names_no_picture_it_did_not_draw(tmp_path, capsys):
     star = tmp_path / "bad.star"
     star.write_text("data_particles\n\nloop_\n_rlnImageName #1\n1@none.mrcs\n")
     assert run("check", star, "-o", folder) == 1
-    assert "picture" not in capsys.readouterr().out
+    assert "picture:" not in capsys.readouterr().out
     assert not (folder / "check.png").exists()
     assert (folder / "check.json").is_file()
