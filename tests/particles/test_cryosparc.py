@@ -1,5 +1,7 @@
 """cryoSPARC tables against the peer's stored numbers, passthrough files, and writing back."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from vitreous.particles import (
     read_particles,
     write_stack,
 )
+from vitreous.particles.downsample import downsample_particles
 
 BLOB = [
     ("blob/path", "S16"),
@@ -88,7 +91,9 @@ def test_two_formats_of_the_same_images(shared_data):
     for name, ours, theirs in zip(star.ctf._fields, star.ctf, cs.ctf, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, err_msg=name)
     rows = np.arange(7)
-    np.testing.assert_array_equal(ImageSource(star).read(rows), ImageSource(cs).read(rows))
+    # The .cs says that these particles are dark as stored (blob/sign); a .star cannot.
+    assert cs.sign.tolist() == [-1] * 7
+    np.testing.assert_array_equal(ImageSource(star).read(rows), -ImageSource(cs).read(rows))
 
 
 def test_fields(whole):
@@ -184,3 +189,21 @@ def test_long_headers_are_read(tmp_path):
     fields = [(f"custom_{k}/field_with_a_long_name", "f4") for k in range(800)]
     write_stack(tmp_path / "s.mrc", np.zeros((4, 8, 8)), 1.31)
     assert len(read_particles(save(tmp_path / "long.cs", table_of(BLOB + fields)))) == 4
+
+
+def test_inverted_images_are_turned_once(shared_data, tmp_path, caplog):
+    cs = read_particles(shared_data / "interop" / "empiar_10076_7.cs")
+    images = ImageSource(cs).read(np.arange(7))
+    # Only some rows: signs follow their rows.
+    mixed = dataclasses.replace(cs, sign=np.int8([1, -1, 1, -1, 1, -1, 1])).select([5, 0])
+    expected = images[[5, 0]] * np.float32([1, -1])[:, None, None]
+    np.testing.assert_array_equal(ImageSource(mixed).read(np.arange(2)), expected)
+    # A written stack holds what was read, and its table says so.
+    smaller = downsample_particles(cs, 32, tmp_path / "small.star")
+    assert smaller.sign is None
+    assert not caplog.text
+    back = ImageSource(read_particles(tmp_path / "small.star")).read(np.arange(7))
+    mean = images.mean(axis=(1, 2))
+    np.testing.assert_allclose(back.mean(axis=(1, 2)), mean, atol=1e-3 * np.abs(images).max())
+    cs.to_star(tmp_path / "same.star")
+    assert "inverted contrast" in caplog.text

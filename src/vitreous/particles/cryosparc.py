@@ -117,6 +117,13 @@ class CsData:
             return None
         return split.astype(np.int8)
 
+    def sign(self) -> Int8[np.ndarray, " n"] | None:
+        """Return −1 for images whose contrast is inverted as stored, or None if none is."""
+        sign = self.column("blob/sign")
+        if sign is None or not (sign < 0).any():
+            return None
+        return np.where(sign < 0, -1, 1).astype(np.int8)
+
     def images(self) -> tuple[list[str], Int32[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """Return the distinct stack names, and for each particle its stack and 0-based image."""
         paths, index = self._required("blob/path"), self._required("blob/idx")

@@ -19,14 +19,20 @@ def write_cs(table: ParticleTable, path: str | os.PathLike) -> None:
     parent = table.source
     if not isinstance(parent, CsData):
         raise InputError(f"{path}: {table.path} is not a .cs file; write .star instead")
+    rows = rows_of(table, parent)
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.save(handle, rows, allow_pickle=False)
+
+
+def rows_of(table: ParticleTable, parent: CsData) -> np.ndarray:
+    """Return the parent's rows of a table, replaced poses and CTF put in."""
     rows = parent.table[table.row]
     _put_poses(rows, table, parent)
     if "ctf" in table.changed and table.ctf is not None:
         for field, (name, factor, _) in CTF.items():
             if name in (rows.dtype.names or ()):
                 rows[name] = getattr(table.ctf, field) / factor
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, rows, allow_pickle=False)
+    return rows
 
 
 def _put_poses(rows: np.ndarray, table: ParticleTable, parent: CsData) -> None:

@@ -26,11 +26,28 @@ def resolve_stacks(
         raise InputError(f"--datadir {datadir}: no such folder")
     resolved = []
     for name in names:
-        found = next((p for p in _candidates(name, folder, parent) if os.path.isfile(p)), None)
+        found = find_file(name, parent, datadir)
         if found is None and datadir is not None:
             raise InputError(missing_stack(name, parent, datadir))
-        resolved.append(name if found is None else os.path.abspath(found))
+        resolved.append(name if found is None else str(found))
     return tuple(resolved)
+
+
+def find_file(name: str, parent: Path, datadir: str | os.PathLike | None = None) -> Path | None:
+    """Find one file that `parent` names, where `resolve_stacks` looks; None if it is not there."""
+    folder = Path(datadir) if datadir is not None else parent.absolute().parent
+    found = next((p for p in _candidates(name, folder, parent) if os.path.isfile(p)), None)
+    return None if found is None else Path(os.path.abspath(found))
+
+
+def leads_to(name: str, parent: Path, stack: str) -> bool:
+    """Whether a reader of `parent`, in whatever folder, takes `name` for the file `stack`."""
+    tried = _candidates(name, parent.absolute().parent, parent)
+    if not os.path.isabs(name):
+        # The current folder is the writer's, not the reader's.
+        tried = tried[1:]
+    found = next((p for p in tried if os.path.isfile(p)), None)
+    return found is not None and os.path.samefile(found, stack)
 
 
 def missing_stack(name: str, parent: Path | None, datadir: str | os.PathLike | None = None) -> str:

@@ -23,6 +23,7 @@ from vitreous.particles.relion_tomo import is_tomo_table, read_tomo_table
 from vitreous.particles.stack_tables import count_error, header_pixel_size, read_stacks
 from vitreous.particles.star import read_star
 from vitreous.particles.table import ParticleTable
+from vitreous.particles.tomo_files import particles_of_set
 
 PathLike = str | os.PathLike
 
@@ -38,13 +39,14 @@ def read_particles(
     box: int | None = None,
     pose_unit: PoseUnit = "fraction",
     passthrough: PathLike | Sequence[PathLike] | None = None,
+    tomograms: PathLike | None = None,
 ) -> ParticleTable:
     """Read a particle table; images are not touched, headers only where the table needs them.
 
     **Arguments:**
 
-    - `path`: `.star` (RELION 3.0, 3.1, 4, 5; Warp, M), `.cs`, `.mrc`, `.mrcs`, or a `.txt` list
-      of stacks, one a line.
+    - `path`: `.star` (RELION 3.0, 3.1, 4, 5; Warp, M; an optimisation set of RELION 5), `.cs`,
+      `.mrc`, `.mrcs`, or a `.txt` list of stacks, one a line.
     - `datadir`: folder of the stacks, where the paths in the file lead nowhere.
     - `poses`, `ctf`: cryoDRGN pickles, in place of what the file says. They hold one entry for
       every row of the file, or for every selected row.
@@ -52,13 +54,15 @@ def read_particles(
     - `pixel_size` (Å), `box`: of the stored images, in place of what the file says.
     - `pose_unit`: unit of the translations in `poses`: `"fraction"` of the box or `"pixel"`.
     - `passthrough`: `.cs` files to join; those beside the file are found by themselves.
+    - `tomograms`: the `tomograms.star` (or `optimisation_set.star`) of RELION 5 particles, where
+      the poses and CTF of the tilts stand; one beside the file is found by itself.
 
     **Raises:** `InputError` naming file, row and field, and how to mend it.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".star":
-        table = _read_relion(path, datadir, pixel_size, box, with_ctf=ctf is None)
+        table = _read_relion(path, datadir, pixel_size, box, tomograms, with_ctf=ctf is None)
     elif suffix == ".cs":
         table = _read_cryosparc(path, datadir, pixel_size, box, passthrough)
     elif suffix in (".mrc", ".mrcs", ".txt"):
@@ -82,11 +86,19 @@ def read_particles(
 
 
 def _read_relion(
-    path: Path, datadir: PathLike | None, pixel_size: float | None, box: int | None, with_ctf: bool
+    path: Path,
+    datadir: PathLike | None,
+    pixel_size: float | None,
+    box: int | None,
+    tomograms: PathLike | None,
+    with_ctf: bool,
 ) -> ParticleTable:
     star = read_star(path)
+    listed = particles_of_set(star)
+    if listed is not None:
+        tomograms, path, star = tomograms or path, listed, read_star(listed)
     if is_tomo_table(star):
-        return read_tomo_table(star, datadir)
+        return read_tomo_table(star, datadir, tomograms, with_ctf)
     particles = RelionParticles(star)
     particles.warn_of_ignored_optics()
     names, stack_id, image_index = particles.images()
@@ -135,6 +147,7 @@ def _read_cryosparc(
         ctf=data.ctf(),
         optics_group=data.optics_group(),
         half_set=data.half_set(),
+        sign=data.sign(),
         row=np.arange(len(data)),
         source=data,
         path=path,

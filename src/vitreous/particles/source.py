@@ -3,6 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -52,6 +53,8 @@ class ImageSource:
     def read(self, index: np.ndarray) -> Float32[np.ndarray, "b n n"]:
         """Read images by their rows in the table, in any order, repeats allowed.
 
+        Images that the table knows to be inverted (`sign`) come out with their contrast turned.
+
         **Returns:** float32, shape `(b, n, n)`. **Raises:** `InputError` if their boxes differ,
         or if a stack was changed since it was checked.
         """
@@ -66,6 +69,8 @@ class ImageSource:
         is_break = (np.diff(stack[order]) != 0) | (np.diff(image[order]) != 1)
         for run in np.split(order, np.flatnonzero(is_break) + 1):
             images[run] = self._read_run(int(stack[run[0]]), int(image[run[0]]), len(run))
+        if self.table.sign is not None:
+            images *= self.table.sign[index][:, None, None]
         return images
 
     def _read_run(self, stack: int, first: int, count: int) -> np.ndarray:
@@ -111,9 +116,10 @@ class _OpenFile:
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # At the end of the interpreter `os` may be gone before this object: hence the default.
         if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+            close(self.descriptor)
 
 
 def check_finite(images: np.ndarray, index: np.ndarray, table: ParticleTable) -> None:

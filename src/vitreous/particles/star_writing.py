@@ -1,5 +1,6 @@
 """Write particle tables as RELION STAR files."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,39 +8,79 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import matrix_to_euler
+from vitreous.particles.paths import leads_to
 from vitreous.particles.relion import CTF, EULER, ORIGIN, ORIGIN_PIXELS
-from vitreous.particles.relion_tomo import is_tomo_table
+from vitreous.particles.relion_tomo import is_tomo_table, particle_names
 from vitreous.particles.star import StarFile
 from vitreous.particles.star_block import StarBlock, make_block
 from vitreous.particles.table import ParticleTable
+
+logger = logging.getLogger(__name__)
 
 _OPTICS_FIELDS = ("voltage", "spherical_aberration", "amplitude_contrast")
 _IMAGE_COLUMNS = {"stacks", "stack_id", "image_index"}
 
 
-def write_star(table: ParticleTable, path: str | os.PathLike) -> None:
+def write_star(table: ParticleTable, path: str | os.PathLike, per_image: bool = False) -> None:
     """Write a table as its parent `.star` with these rows, or in the 3.1 layout without one."""
-    if isinstance(table.source, StarFile):
-        star = _from_parent(table, table.source, Path(path))
-    else:
+    if table.sign is not None:
+        logger.warning(
+            "%s: %d images are stored with inverted contrast (blob/sign -1), which a .star file "
+            "cannot say: they will be read as dark particles",
+            path,
+            int(np.sum(table.sign < 0)),
+        )
+    parent = table.source
+    is_tomo = isinstance(parent, StarFile) and is_tomo_table(parent)
+    if per_image or (is_tomo and table.changed):
         star = _from_columns(table, Path(path))
+    else:
+        star = star_of(table, path)
     star.write(path)
+
+
+def star_of(table: ParticleTable, path: str | os.PathLike) -> StarFile:
+    """Return a table as it would stand in a `.star` file at `path`."""
+    if isinstance(table.source, StarFile):
+        return _from_parent(table, table.source, Path(path))
+    return _from_columns(table, Path(path))
 
 
 def _from_parent(table: ParticleTable, parent: StarFile, path: Path) -> StarFile:
     if is_tomo_table(parent) and table.particle is not None:
-        if table.changed:
-            raise InputError(f"{parent.path}: tomo tables are written as they were; make a new one")
-        return parent.replace_blocks(parent.main.take(_in_order_of_first_use(table.particle)))
+        rows = _in_order_of_first_use(table.particle)
+        main = parent.main.take(rows)
+        stacks = [table.stacks[row] for row in rows.tolist()]
+        return parent.replace_blocks(main.replace_columns(_findable_names(main, stacks, path)))
     main = parent.main.take(table.row)
     optics = parent.optics
     cells = _changed_cells(table, main, optics, path)
+    if "rlnImageName" not in cells and "rlnImageName" in main.columns:
+        stacks = [table.stacks[k] for k in table.stack_id.tolist()]
+        cells |= _findable_names(main, stacks, path)
     if optics is None:
         return parent.replace_blocks(main.replace_columns(cells))
     in_optics = {c: cells.pop(c) for c in list(cells) if c in optics.columns}
     if in_optics:
         optics = _with_group_values(optics, in_optics, table, parent)
     return parent.replace_blocks(optics, main.replace_columns(cells))
+
+
+def _findable_names(main: StarBlock, stacks: list[str], path: Path) -> dict[str, list[str]]:
+    """Rename the stacks that a reader of the file at `path` would not find, if there are any.
+
+    **Arguments:** `stacks`: of each row, absolute where it was found.
+    """
+    folder, names = path.absolute().parent, main.text("rlnImageName")
+    known: dict[tuple[str, str], str] = {}
+    cells = []
+    for cell, stack in zip(names, stacks, strict=True):
+        number, at, name = cell.rpartition("@")
+        if (name, stack) not in known:
+            is_lost = os.path.isabs(stack) and not leads_to(name, path, stack)
+            known[name, stack] = _stack_name(stack, folder) if is_lost else name
+        cells.append(f"{number}{at}{known[name, stack]}")
+    return {} if cells == names else {"rlnImageName": cells}
 
 
 def _in_order_of_first_use(values: np.ndarray) -> np.ndarray:
@@ -127,12 +168,23 @@ def _origin_cells(table: ParticleTable, in_angstrom: bool) -> dict[str, list[str
 def _image_names(table: ParticleTable, path: Path) -> list[str]:
     """Name stacks below the file's own folder relative to it, others by their full path."""
     folder = path.absolute().parent
-    names = []
-    for stack in table.stacks:
-        is_below = os.path.isabs(stack) and Path(stack).is_relative_to(folder)
-        names.append(os.path.relpath(stack, folder) if is_below else stack)
+    names = [_stack_name(stack, folder) for stack in table.stacks]
     pairs = zip(table.image_index.tolist(), table.stack_id.tolist(), strict=True)
     return [f"{image + 1:06d}@{names[stack]}" for image, stack in pairs]
+
+
+def _stack_name(stack: str, folder: Path) -> str:
+    is_below = os.path.isabs(stack) and Path(stack).is_relative_to(folder)
+    return os.path.relpath(stack, folder) if is_below else stack
+
+
+def _group_names(table: ParticleTable, particle: np.ndarray) -> list[str]:
+    """Name the particle of each image: as the parent does, else by its number."""
+    parent = table.source
+    if isinstance(parent, StarFile) and is_tomo_table(parent):
+        names = particle_names(parent)
+        return [names[k] for k in particle.tolist()]
+    return [f"particle_{k:06d}" for k in particle.tolist()]
 
 
 def _from_columns(table: ParticleTable, path: Path) -> StarFile:
@@ -168,7 +220,7 @@ def _from_columns(table: ParticleTable, path: Path) -> StarFile:
     if table.half_set is not None:
         main["rlnRandomSubset"] = [str(k + 1) for k in table.half_set.tolist()]
     if table.particle is not None:
-        main["rlnGroupName"] = [f"particle_{k:06d}" for k in table.particle.tolist()]
+        main["rlnGroupName"] = _group_names(table, table.particle)
     if table.dose is not None:
         main["rlnMicrographPreExposure"] = _floats(table.dose)
     blocks = make_block("optics", optics), make_block("particles", main)

@@ -30,7 +30,8 @@ class ParticleTable:
       +x to larger columns, +y to larger rows; zeros if unknown.
     - `ctf`: NumPy fields, or None. `optics_group`: 0-based.
     - `half_set`: 0 or 1. `particle`: for tilt series, which particle is imaged. `dose`: e/Å²
-      as the source counts it. Each None where the source does not say.
+      as the source counts it. `sign`: −1 where the stored image has its contrast inverted
+      (`blob/sign` of cryoSPARC); `ImageSource` turns it. Each None where the source does not say.
     - `row`: the row in the source; it survives any chain of selections.
     - `source`: the parsed parent, for writing back. `path`: the file it was read from.
     - `changed`: the columns that differ from the source.
@@ -48,13 +49,14 @@ class ParticleTable:
     half_set: Int8[np.ndarray, " n"] | None = None
     particle: Int64[np.ndarray, " n"] | None = None
     dose: Float32[np.ndarray, " n"] | None = None
+    sign: Int8[np.ndarray, " n"] | None = None
     row: Int64[np.ndarray, " n"]
     source: Source | None = None
     path: Path | None = None
     changed: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name in _PER_PARTICLE:
+        for name in PER_PARTICLE:
             column = getattr(self, name)
             fields = column if isinstance(column, CTFParameters) else (column,)
             for field in fields:
@@ -85,7 +87,7 @@ class ParticleTable:
             index = np.asarray(index)
             if index.size == 0:
                 index = index.astype(np.int64)
-        columns = {name: _take(getattr(self, name), index) for name in _PER_PARTICLE}
+        columns = {name: _take(getattr(self, name), index) for name in PER_PARTICLE}
         return dataclasses.replace(self, **columns)
 
     def replace(self, **columns: Any) -> "ParticleTable":
@@ -95,34 +97,35 @@ class ParticleTable:
     def join(self, other: "ParticleTable") -> "ParticleTable":
         """Append the rows of another table.
 
-        Optics groups of `other` follow those of this table, and so do its particles. A column
-        that only one of the tables has becomes None. The source is given up (the two parents may
-        not fit together), so `row` counts the joined rows and unknown columns are not written.
-        """
-        names = {name: k for k, name in enumerate(dict.fromkeys(self.stacks + other.stacks))}
-        renumber = np.array([names[name] for name in other.stacks], np.int32)
-        mine = {name: getattr(self, name) for name in _PER_PARTICLE}
-        theirs = {name: getattr(other, name) for name in _PER_PARTICLE}
-        theirs["stack_id"] = renumber[other.stack_id]
-        for name in ("optics_group", "particle"):
-            if mine[name] is not None and theirs[name] is not None and len(self):
-                theirs[name] = theirs[name] + mine[name].max() + 1
-        columns = {name: _append(mine[name], theirs[name]) for name in _PER_PARTICLE}
-        columns["row"] = np.arange(len(self) + len(other))
-        return dataclasses.replace(
-            self, **columns, stacks=tuple(names), source=None, changed=frozenset()
-        )
+        Optics groups of `other` follow those of this table, and so do its particles; `row` counts
+        the joined rows. The parents are joined too, so that columns only one of them has are
+        still written, filled up where the other lacks them; see `joining.join_sources` for when
+        that cannot be. Where only one table knows particles, every image of the other is a
+        particle by itself, of dose 0; half sets that only one table knows become None.
 
-    def to_star(self, path: str | os.PathLike) -> None:
+        **Raises:** `InputError` if only one of the tables has poses, or a CTF.
+        """
+        from vitreous.particles.joining import joined_columns
+
+        columns = joined_columns(self, other)
+        return dataclasses.replace(self, **columns)
+
+    def to_star(self, path: str | os.PathLike, *, per_image: bool = False) -> None:
         """Write a RELION `.star` file.
 
         A table that came from a `.star` file is written as its parent with these rows only: every
-        block, every column and every digit is kept, except columns that were replaced. Any other
-        table is written in the 3.1 layout: optics groups, origins in Å.
+        block, every column and every digit is kept, except columns that were replaced and names
+        of stacks that would lead nowhere from the new place. Any other table is written in the
+        3.1 layout: optics groups, origins in Å.
+
+        **Arguments:** `per_image`: write the 3.1 layout in any case. For particles of tomograms,
+        whose parents have one row a particle, that is a table of tilt images with the pose, CTF
+        and dose of each: what cryoDRGN, tomoDRGN and Warp's users call a 2-D particle file.
+        Replaced columns of such particles can be written in no other way.
         """
         from vitreous.particles.star_writing import write_star
 
-        write_star(self, path)
+        write_star(self, path, per_image)
 
     def to_cs(self, path: str | os.PathLike) -> None:
         """Write a cryoSPARC `.cs` file: these rows of the parent, with `uid` and every field.
@@ -134,7 +137,7 @@ class ParticleTable:
         write_cs(self, path)
 
 
-_PER_PARTICLE = (
+PER_PARTICLE = (
     "stack_id",
     "image_index",
     "box",
@@ -146,6 +149,7 @@ _PER_PARTICLE = (
     "half_set",
     "particle",
     "dose",
+    "sign",
     "row",
 )
 
@@ -156,11 +160,3 @@ def _take(column: Any, index: Any) -> Any:
     if isinstance(column, CTFParameters):
         return CTFParameters(*(np.asarray(field)[index] for field in column))
     return column[index]
-
-
-def _append(first: Any, second: Any) -> Any:
-    if first is None or second is None:
-        return None
-    if isinstance(first, CTFParameters):
-        return CTFParameters(*map(np.concatenate, zip(first, second, strict=True)))
-    return np.concatenate([first, second])
