@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
 from vitreous.imaging.gaussians import GaussianAtoms
+
+if TYPE_CHECKING:
+    import gemmi
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,35 +40,87 @@ class Atoms:
 
 
 def read_atoms(
-    path: str | Path, selection: str | None = None, model: int = 1, hydrogens: bool = True
+    path: str | Path,
+    selection: str | None = None,
+    model: int = 1,
+    hydrogens: bool = True,
+    assembly: str | None = None,
 ) -> Atoms:
     """Read a structure from a PDB or mmCIF file, plain or gzipped.
 
     **Arguments:** `selection`: which atoms, in Gemmi's language (`"A"` is chain A,
     `"A/10-20/CA"` the Cα of some residues). `model`: which model of several, from 1. `hydrogens`:
-    keep them.
+    keep them. `assembly`: name of the biological assembly to build, often `"1"`; of each copied
+    chain the selection chooses the same atoms.
 
-    **Raises:** `InputError` if the file is none, the model or the selection is empty, an atom's
-    element is unknown or its coordinates are not numbers.
+    **Raises:** `InputError` if the file is none, the model, the assembly or the selection is empty,
+    an atom's element is unknown or its coordinates are not numbers.
     """
+    path = Path(path)
+    structure = _read_structure(path)
+    if not 1 <= model <= len(structure):
+        raise InputError(f"{path}: has {len(structure)} models, there is no model {model}")
+    return _atoms_of(path, structure, model - 1, selection, hydrogens, assembly)
+
+
+def read_models(
+    path: str | Path,
+    selection: str | None = None,
+    hydrogens: bool = True,
+    assembly: str | None = None,
+) -> list[Atoms]:
+    """Read every model of a structure file; see `read_atoms`."""
+    path = Path(path)
+    structure = _read_structure(path)
+    return [
+        _atoms_of(path, structure, i, selection, hydrogens, assembly) for i in range(len(structure))
+    ]
+
+
+def _read_structure(path: Path) -> "gemmi.Structure":
     import gemmi
 
-    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         structure = gemmi.read_structure(str(path))
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: not a PDB or mmCIF structure ({error})") from error
-    if not 1 <= model <= len(structure):
-        raise InputError(f"{path}: has {len(structure)} models, there is no model {model}")
-    chosen = structure[model - 1]
+    if len(structure) == 0:
+        raise InputError(f"{path}: it holds no atoms")
+    return structure
+
+
+def _copies(path: Path, structure: "gemmi.Structure", chosen: "gemmi.Model", name: str):
+    import gemmi
+
+    for assembly in structure.assemblies:
+        if assembly.name == name:
+            return gemmi.make_assembly(assembly, chosen, gemmi.HowToNameCopiedChain.Dup)
+    names = ", ".join(assembly.name for assembly in structure.assemblies)
+    has = f"has the assemblies {names}" if names else "lists no biological assembly"
+    raise InputError(f"{path}: {has}, there is no {name!r}")
+
+
+def _atoms_of(
+    path: Path,
+    structure: "gemmi.Structure",
+    index: int,
+    selection: str | None,
+    hydrogens: bool,
+    assembly: str | None,
+) -> Atoms:
+    import gemmi
+
+    chosen = structure[index]
     if selection is not None:
         try:
             wanted = gemmi.Selection(selection)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"selection {selection!r}: {error}") from error
         chosen = wanted.copy_model_selection(chosen)
+    if assembly is not None:
+        chosen = _copies(path, structure, chosen, assembly)
     found = [
         (entry, residue, chain)
         for chain in chosen
@@ -102,6 +158,23 @@ def read_atoms(
     return atoms
 
 
+def peng_factors(
+    atomic_number: Int[np.ndarray, " m"],
+) -> tuple[Float[np.ndarray, "m 5"], Float[np.ndarray, "m 5"]]:
+    """Look up the electron scattering factors of neutral atoms, `f(k) = Σ a exp(−b k²/4)`.
+
+    **Returns:** `a` in Å and `b` in Å², one row an atom.
+
+    **Source:** Peng et al. (1996) Acta Cryst. A52, 257 (International Tables C, 4.3.2.2), from
+    Gemmi.
+    """
+    import gemmi
+
+    species, which = np.unique(atomic_number, return_inverse=True)
+    factors = [gemmi.Element(int(z)).c4322 for z in species]
+    return np.array([f.a for f in factors])[which], np.array([f.b for f in factors])[which]
+
+
 def scattering_gaussians(
     atoms: Atoms, use_bfactors: bool = True, extra_bfactor: float = 0.0
 ) -> GaussianAtoms:
@@ -110,17 +183,10 @@ def scattering_gaussians(
     **Arguments:** `use_bfactors`: blur each atom by its own B. `extra_bfactor`: Å², added to all.
 
     **Returns:** amplitudes in Å, so that maps are potentials `U` in Å⁻² (first Born
-    approximation; `V[volts] = 47.87765 U`).
-
-    **Source:** Peng et al. (1996) Acta Cryst. A52, 257 (International Tables C, 4.3.2.2), from
-    Gemmi; `f(k) = Σ a exp(−b k²/4)`, each term a Gaussian of variance `(b + B) / 8π²`.
+    approximation; `V[volts] = 47.87765 U`). Each term of `peng_factors` is a Gaussian of variance
+    `(b + B) / 8π²`.
     """
-    import gemmi
-
-    species, which = np.unique(atoms.atomic_number, return_inverse=True)
-    factors = [gemmi.Element(int(z)).c4322 for z in species]
-    a = np.array([f.a for f in factors])[which]
-    b = np.array([f.b for f in factors])[which]
+    a, b = peng_factors(atoms.atomic_number)
     blur = np.maximum(atoms.bfactor if use_bfactors else 0.0, 0.0) + extra_bfactor
     variance = (b + np.reshape(blur, (-1, 1))) / (8 * np.pi**2)
     amplitude = a * atoms.occupancy[:, None]

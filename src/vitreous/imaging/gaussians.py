@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.shift import phase_shift
+from vitreous.imaging.slicing import rotated_frequencies
 
 Sampling = Literal["average", "point"]
 
@@ -50,7 +51,8 @@ def _profile(
     return jnp.exp(-0.5 * u * u) / (s * np.sqrt(2 * np.pi).item())
 
 
-def _lab_frame(atoms: GaussianAtoms, rotation: Float[Array, "b 3 3"]) -> Float[Array, "b m 3"]:
+def lab_frame(atoms: GaussianAtoms, rotation: Float[Array, "b 3 3"]) -> Float[Array, "b m 3"]:
+    """Turn the atoms, Å in image coordinates."""
     position = jnp.asarray(atoms.position)
     if position.ndim == 2:
         position = position[None]
@@ -73,7 +75,7 @@ def project_gaussians(
     **Returns:** beam integrals, amplitude unit per Å². Divided by the pixel size they are the
     projections `Σ_z` of the map that `gaussian_map` gives.
     """
-    lab = _lab_frame(atoms, rotation)
+    lab = lab_frame(atoms, rotation)
     if shift is not None:
         lab = lab[..., :2] + shift[:, None]
     variance, amplitude = jnp.asarray(atoms.variance), jnp.asarray(atoms.amplitude)
@@ -83,31 +85,64 @@ def project_gaussians(
     return jnp.einsum("bgy,bgx->byx", rows, columns, precision="highest")
 
 
+def transform_gaussians(
+    atoms: GaussianAtoms, frequency: Float[Array, "b p 3"], chunk: int = 256
+) -> Complex[Array, "b p"]:
+    """Evaluate the continuous Fourier transform of a molecule, term by term: the oracle.
+
+    **Arguments:** `frequency`: `q` in cycles/Å, one set an image. `chunk`: atoms at a time.
+
+    **Returns:** `Σ A exp(−2π²σ²q²) exp(−2πi q·x)`, amplitude units.
+    """
+    position = jnp.asarray(atoms.position)
+    count = position.shape[-2]
+    missing = -count % min(chunk, max(count, 1))
+
+    def pieces(x: Array, axis: int, filling: float = 0.0) -> Array:
+        widths = [(0, missing if i == axis % x.ndim else 0) for i in range(x.ndim)]
+        padded = jnp.pad(x, widths, constant_values=filling)
+        size = min(chunk, max(count, 1))
+        shape = (*padded.shape[: axis % x.ndim], -1, size, *padded.shape[axis % x.ndim + 1 :])
+        return jnp.moveaxis(padded.reshape(shape), axis % x.ndim, 0)
+
+    amplitude = pieces(jnp.asarray(atoms.amplitude), 0)
+    variance = pieces(jnp.asarray(atoms.variance), 0, 1.0)
+
+    def one(image: tuple[Array, Array]) -> Complex[Array, " p"]:
+        points, q = image
+        square = jnp.sum(q * q, axis=-1)
+
+        @jax.checkpoint
+        def add(total, part):
+            x, a, v = part
+            decay = jnp.exp((-2 * np.pi**2) * square[:, None, None] * v[None])
+            form = jnp.sum(a[None] * decay, axis=-1)
+            phases = phase_shift(q[None], x)
+            return total + jnp.sum(form.T.astype(phases.dtype) * phases, axis=0), None
+
+        zero = jax.lax.complex(jnp.zeros_like(square), jnp.zeros_like(square))
+        return jax.lax.scan(add, zero, (pieces(points, 0), amplitude, variance))[0]
+
+    if position.ndim == 2:
+        return jax.lax.map(lambda q: one((position, q)), frequency)
+    return jax.lax.map(one, (position, frequency))
+
+
 def slice_gaussians(
     atoms: GaussianAtoms,
     rotation: Float[Array, "b 3 3"],
     frequency: Float[Array, "p 2"],
     shift: Float[Array, "b 2"] | None = None,
 ) -> Complex[Array, "b p"]:
-    """Evaluate the continuous Fourier transform of the projections: the oracle of the tests.
+    """Evaluate the continuous Fourier transform of the projections.
 
     **Arguments:** `frequency` in cycles/Å.
 
-    **Returns:** `Σ A exp(−2π²σ²k²) exp(−2πi k·x)`, amplitude units. A sampled image's transform
-    times its pixel area equals it where the image is neither cut nor aliased.
+    **Returns:** amplitude units. A sampled image's transform times its pixel area equals it where
+    the image is neither cut nor aliased.
     """
-    lab = _lab_frame(atoms, rotation)[..., :2]
-    if shift is not None:
-        lab = lab + shift[:, None]
-    square = jnp.sum(frequency * frequency, axis=-1)
-    decay = jnp.exp(-2 * np.pi**2 * square[:, None, None] * jnp.asarray(atoms.variance)[None])
-    form = jnp.sum(jnp.asarray(atoms.amplitude)[None] * decay, axis=-1)
-
-    def one(points: Float[Array, "m 2"]) -> Complex[Array, " p"]:
-        phases = phase_shift(frequency[None], points)
-        return jnp.sum(form.T.astype(phases.dtype) * phases, axis=0)
-
-    return jax.lax.map(one, lab)
+    values = transform_gaussians(atoms, rotated_frequencies(rotation, frequency))
+    return values if shift is None else values * phase_shift(frequency, shift)
 
 
 def gaussian_map(

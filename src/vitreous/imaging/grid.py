@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.fft import next_fast_len
 
 from vitreous.geometry.fourier import coordinates, frequencies, half_plane_weights
+from vitreous.imaging.fourier_grid import padded_box
 
 
 class ImageGrid(eqx.Module):
@@ -75,13 +75,9 @@ class ImageGrid(eqx.Module):
 
     def padded(self, factor: float) -> "ImageGrid":
         """Return a grid at least `factor` times as wide, of a side whose FFT is fast."""
-        if factor < 1:
-            raise ValueError(f"padding must be at least 1, not {factor}")
-        if factor == 1:
-            return self
-        return self.resized(next_fast_len(int(np.ceil(self.box * factor - 1e-9)), real=True))
+        return self.resized(padded_box(self.box, factor))
 
     def refined(self, factor: float) -> "ImageGrid":
         """Return a grid of the same extent with at least `factor` times as many pixels a side."""
-        fine = self.padded(factor).box
+        fine = padded_box(self.box, factor)
         return ImageGrid(fine, self.pixel_size * (self.box / fine))

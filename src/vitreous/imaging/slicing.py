@@ -123,6 +123,27 @@ def insert_window(
     return table.at[jnp.stack(window.entries)].add(added, mode="promise_in_bounds")
 
 
+def sample_grid(
+    grid: FourierGrid,
+    coordinates: Float[Array, "... p 3"],
+    state: Int[Array, "..."] | None = None,
+) -> Complex[Array, "... p"]:
+    """Interpolate a grid at any frequencies.
+
+    **Arguments:** `coordinates`: `(kx, ky, kz)` in cycles per padded box. `state`: if the grid
+    holds several volumes, their tables one after the other, which of them each batch entry reads.
+
+    **Returns:** the transform of the volume, 0 outside the box.
+    """
+    find = trilinear_corners if grid.kernel == "linear" else cubic_window
+    window = find(coordinates, grid.shape)
+    if state is not None:
+        first = (state * grid.shape.voxels)[..., None]
+        entries = tuple(entry + first for entry in window.entries)
+        window = window._replace(entries=entries)
+    return read_window(grid.values, window)
+
+
 def slice_grid(
     grid: FourierGrid, rotation: Float[Array, "b 3 3"], frequency: Float[Array, "p 2"]
 ) -> Complex[Array, "b p"]:
@@ -135,6 +156,4 @@ def slice_grid(
     the rotated frequency leaves the box. Differentiable in the grid and the rotation.
     """
     scale = grid.shape.box / grid.box
-    coordinates = rotated_frequencies(rotation, frequency * scale)
-    find = trilinear_corners if grid.kernel == "linear" else cubic_window
-    return read_window(grid.values, find(coordinates, grid.shape))
+    return sample_grid(grid, rotated_frequencies(rotation, frequency * scale))
