@@ -6,6 +6,7 @@ un-normalised transform, so white noise of pixel variance σ² has `P = σ²` at
 
 from typing import Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +20,38 @@ from vitreous.geometry.fourier import (
     image_from_half_plane,
 )
 from vitreous.geometry.shells import shell_index, shell_sum
+from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.likelihood import fourier_log_likelihood
+from vitreous.imaging.operators import Number, Operator, apply_filter, as_operator
 
 SNRDefinition = Literal["box", "mask"]
+
+
+class GaussianNoise(eqx.Module):
+    """Gaussian noise, white or coloured, the same in every image.
+
+    **Field:** `power`: `P(k)`, an operator, or the variance of white noise.
+    """
+
+    power: Operator
+
+    def __init__(self, power: Operator | Number = 1.0) -> None:
+        self.power = as_operator(power)
+
+    def power_on(self, grid: ImageGrid) -> Float[Array, "n h"]:
+        """Return `P(k)` on the half plane of a grid."""
+        return self.power(grid.frequencies())
+
+    def sample(self, key: jax.Array, count: int, grid: ImageGrid) -> Float[Array, "b n n"]:
+        """Draw noise for `count` images: white noise in real space, filtered by `√P`."""
+        white = white_noise(key, jnp.arange(count), grid.box).astype(grid.pixel_size.dtype)
+        return apply_filter(white, self.power**0.5, grid)
+
+    def log_likelihood(
+        self, residual: Float[Array, "... n n"], grid: ImageGrid
+    ) -> Float[Array, "..."]:
+        """Return the log-density of images that are nothing but this noise."""
+        return fourier_log_likelihood(half_plane(residual), self.power_on(grid))
 
 
 def white_noise(key: jax.Array, index: Int[Array, " b"], box: int) -> Float[Array, "b n n"]:

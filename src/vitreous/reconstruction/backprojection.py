@@ -13,10 +13,10 @@ from jaxtyping import Array, Complex, Float, Int
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.shift import phase_shift
 from vitreous.imaging.ctf import Contrast, CTFParameters, evaluate_ctf
+from vitreous.imaging.dose import dose_filter
 from vitreous.imaging.fourier_grid import GridShape
 from vitreous.imaging.slicing import rotated_frequencies
 from vitreous.reconstruction.density import density_of_pixels, density_of_voxels, radial_density
-from vitreous.reconstruction.dose import dose_filter
 from vitreous.reconstruction.insertion import SliceSums, insert_slices, read_sums
 
 CTFMethod = Literal["multiply", "flip"]

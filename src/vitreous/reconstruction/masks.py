@@ -6,13 +6,7 @@ Distances are exact Euclidean ones, in Å or in voxels as stated; masks lie in [
 import numpy as np
 from jaxtyping import Float
 
-
-def _falling_edge(distance: Float[np.ndarray, "..."], width: float) -> Float[np.ndarray, "..."]:
-    """Fall from 1 at distance 0 to 0 at `width` along half a cosine; a step for no width."""
-    if width <= 0:
-        return (distance <= 0).astype(np.float32)
-    ramp = np.clip(distance / width, 0, 1)
-    return (0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+from vitreous.geometry.edges import falling_edge
 
 
 def spherical_mask(box: int, radius: float, soft_edge: float = 0.0) -> Float[np.ndarray, "n n n"]:
@@ -25,7 +19,7 @@ def spherical_mask(box: int, radius: float, soft_edge: float = 0.0) -> Float[np.
     """
     square = (np.arange(box) - box // 2).astype(np.float64) ** 2
     distance = np.sqrt(square[:, None, None] + square[None, :, None] + square[None, None, :])
-    return _falling_edge(distance - radius, soft_edge)
+    return falling_edge(distance - radius, soft_edge).astype(np.float32)
 
 
 def automatic_threshold(volume: Float[np.ndarray, "n n n"]) -> float:
@@ -56,4 +50,4 @@ def mask_from_map(
 
     # One distance map does both steps: growing by a ball, then the edge around it.
     distance = ndimage.distance_transform_edt(~core, sampling=voxel_size)
-    return _falling_edge(distance - dilate, soft_edge)
+    return falling_edge(distance - dilate, soft_edge).astype(np.float32)

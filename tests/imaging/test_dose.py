@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vitreous.reconstruction.dose import OPTIMAL_EXPOSURE, critical_exposure, dose_filter
+from vitreous.imaging.dose import OPTIMAL_EXPOSURE, critical_exposure, dose_filter
 
 
 def test_critical_exposures_are_those_of_the_paper():
