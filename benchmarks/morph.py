@@ -27,6 +27,7 @@ from vitreous.cli.common import start_jax
 from vitreous.geometry.rotations import rotation_vector_to_matrix
 from vitreous.imaging.atoms import Atoms, scattering_gaussians
 from vitreous.imaging.gaussians import gaussian_map
+from vitreous.maps import Map, write_map
 from vitreous.methods.morph.config import MorphConfig, peer_settings
 from vitreous.methods.morph.fit import fit_morph
 from vitreous.methods.morph.flow import carry_points
@@ -35,7 +36,6 @@ from vitreous.methods.morph.prepare import prepare_morph
 from vitreous.methods.morph.scores import correlation, resolution_at, shell_curve
 from vitreous.methods.morph.thresholds import cut
 from vitreous.methods.morph.train import MorphInputs, train_morph
-from vitreous.particles.maps import Map, write_map
 
 
 class Clock:

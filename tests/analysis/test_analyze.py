@@ -15,8 +15,8 @@ from vitreous.analysis.truth_scores import match_truth
 from vitreous.analysis.variables import table_variables, truth_variables
 from vitreous.errors import InputError
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.maps import read_map
 from vitreous.metrics.truth import Truth
-from vitreous.particles.maps import read_map
 from vitreous.particles.peer_pickles import read_latent_pickle
 from vitreous.particles.pickles import load_pickle
 from vitreous.particles.table import ParticleTable

@@ -10,7 +10,7 @@ from vitreous.cli.lists import spread_lists
 from vitreous.cli.main import main
 from vitreous.cli.traversals import graph_traversal, pc_traversal
 from vitreous.errors import InputError
-from vitreous.particles.maps import read_map
+from vitreous.maps import read_map
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from vitreous.analysis.movies import render_series, there_and_back, write_gif, w
 from vitreous.analysis.postprocess import VolumeOptions
 from vitreous.analysis.series import write_series, write_single
 from vitreous.analysis.view import choose_view
-from vitreous.particles.maps import read_map
+from vitreous.maps import read_map
 
 DECODE = load_decoder(None, 1)
 Z = np.array([[-2.0, 0], [0, 0], [2, 0]], np.float32)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vitreous.errors import InputError
+from vitreous.mrc import HEADER_BYTES, read_header, read_sections
 from vitreous.particles import Map, StackWriter, read_map, write_map, write_stack
-from vitreous.particles.mrc import HEADER_BYTES, read_header, read_sections
 
 MODES = {0: np.int8, 1: np.int16, 2: np.float32, 4: np.complex64, 6: np.uint16, 12: np.float16}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vitreous.cli.main import main
+from vitreous.mrc import read_header
 from vitreous.particles import load_pickle, read_map, read_particles, save_pickles, write_map
-from vitreous.particles.mrc import read_header
 
 PFCRT = "FinalRefinement-OriginalParticles-PfCRT.star"
 P12 = "cryosparc_P12_J24_001_particles.cs"

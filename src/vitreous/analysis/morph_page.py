@@ -42,8 +42,8 @@ play.addEventListener('click', () => {
 
 def write_movie(stem: Path, frames: list[Path]) -> list[Path]:
     """Draw maps that were written as frames into `STEM.gif`, and `STEM.mp4` where possible."""
+    from vitreous.maps import read_map
     from vitreous.methods.morph.lattice import to_cube
-    from vitreous.particles.maps import read_map
 
     maps = [to_cube(read_map(path).data) for path in frames if path.suffix == ".mrc"]
     return _movie(stem, render_series(maps, choose_view(maps)))

@@ -11,7 +11,7 @@ from vitreous.analysis.chimerax import write_series_script
 from vitreous.analysis.postprocess import VolumeOptions, fourier_crop, process_volume
 from vitreous.analysis.view import surface_level
 from vitreous.files import atomic_path
-from vitreous.particles.maps import write_map
+from vitreous.maps import write_map
 
 Decode = Callable[[np.ndarray], np.ndarray]
 Progress = Callable[[int, int], None]

@@ -1,6 +1,6 @@
 """Files in, files out: every format of the field as one `ParticleTable`, and images by index."""
 
-from vitreous.particles.maps import Map, read_map, write_map
+from vitreous.maps import Map, read_map, write_map
 from vitreous.particles.peer_pickles import (
     read_ctf_pickle,
     read_index,

@@ -15,8 +15,8 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.geometry.resample import resample
-from vitreous.particles.maps import Map
-from vitreous.particles.mrc import HEADER_BYTES
+from vitreous.maps import Map
+from vitreous.mrc import HEADER_BYTES
 from vitreous.particles.source import ImageSource, check_finite, rows_by_stack
 from vitreous.particles.stack import StackWriter
 from vitreous.particles.table import ParticleTable

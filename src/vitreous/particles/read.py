@@ -9,8 +9,8 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.mrc import read_header
 from vitreous.particles.cryosparc import read_cs
-from vitreous.particles.mrc import read_header
 from vitreous.particles.paths import missing_stack, resolve_stacks
 from vitreous.particles.peer_pickles import (
     PoseUnit,

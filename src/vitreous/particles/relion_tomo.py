@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import euler_to_matrix
 from vitreous.imaging.ctf import CTFParameters
-from vitreous.particles.mrc import read_header
+from vitreous.mrc import read_header
 from vitreous.particles.paths import missing_stack, resolve_stacks
 from vitreous.particles.relion import EULER, ORIGIN, RelionParticles
 from vitreous.particles.star import StarFile

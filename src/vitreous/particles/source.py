@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from vitreous.errors import InputError
-from vitreous.particles.mrc import MrcHeader, as_float32, read_header
+from vitreous.mrc import MrcHeader, as_float32, read_header
 from vitreous.particles.paths import missing_stack
 from vitreous.particles.table import ParticleTable
 

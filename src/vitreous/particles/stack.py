@@ -7,7 +7,7 @@ from types import TracebackType
 import numpy as np
 
 from vitreous.files import atomic_path
-from vitreous.particles.mrc import HEADER_BYTES, build_header
+from vitreous.mrc import HEADER_BYTES, build_header
 
 
 class StackWriter:

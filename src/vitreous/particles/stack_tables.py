@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vitreous.errors import InputError
-from vitreous.particles.mrc import MrcHeader, read_header
+from vitreous.mrc import MrcHeader, read_header
 from vitreous.particles.paths import resolve_stacks
 from vitreous.particles.peer_pickles import read_ctf_pickle
 from vitreous.particles.table import ParticleTable

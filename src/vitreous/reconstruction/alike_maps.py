@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vitreous.errors import InputError
-from vitreous.particles.maps import Map, read_map
+from vitreous.maps import Map, read_map
 
 
 def read_alike(

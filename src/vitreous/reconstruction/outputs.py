@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vitreous.files import atomic_path
-from vitreous.particles.maps import write_map
+from vitreous.maps import write_map
 from vitreous.reconstruction.curves import plot_curves, write_curves
 from vitreous.reconstruction.fsc_correction import masked_curves
 from vitreous.reconstruction.reconstruct import Reconstruction

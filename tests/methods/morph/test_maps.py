@@ -9,6 +9,7 @@ from two_domains import above, density, two_domains
 
 from vitreous.errors import InputError
 from vitreous.geometry.point_groups import point_group
+from vitreous.maps import Map
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.lattice import (
     bin_map,
@@ -28,7 +29,6 @@ from vitreous.methods.morph.symmetry import agreement, check_symmetry
 from vitreous.methods.morph.thresholds import automatic_level, cut, level_enclosing
 from vitreous.methods.morph.velocity import MLPVelocity
 from vitreous.methods.morph.weights import Flow
-from vitreous.particles.maps import Map
 
 
 @pytest.fixture(scope="module")

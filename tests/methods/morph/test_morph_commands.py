@@ -7,11 +7,11 @@ import pytest
 from two_domains import density, two_domains
 
 from vitreous.cli.main import main
+from vitreous.maps import Map, read_map, write_map
 from vitreous.methods.morph.config import MorphConfig, peer_settings
 from vitreous.methods.morph.fit import fit_morph
 from vitreous.methods.morph.flow import carry_points
 from vitreous.methods.morph.prepare import prepare_morph
-from vitreous.particles.maps import Map, read_map, write_map
 from vitreous.particles.torch_archive import read_torch_archive
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from vitreous.errors import InputError
 from vitreous.geometry.point_groups import point_group
+from vitreous.maps import Map
 from vitreous.methods.morph.predict import frame_times, push_frames
 from vitreous.methods.morph.torch_file import write_torch_file
 from vitreous.methods.morph.velocity import new_mlp, new_spline, symmetrise
 from vitreous.methods.morph.weights import Flow, read_weights, unit_cube, write_weights
-from vitreous.particles.maps import Map
 from vitreous.particles.torch_archive import read_torch_archive
 
 

@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 
 from vitreous.errors import InputError
+from vitreous.maps import read_map, write_map
 from vitreous.methods.morph.models import carry_model, read_model, write_model
 from vitreous.methods.morph.predict import frame_times, measure_motion, pull_frames, push_frames
 from vitreous.methods.morph.thresholds import automatic_level, cut
 from vitreous.methods.morph.weights import read_weights
-from vitreous.particles.maps import read_map, write_map
 
 Mode = Literal["push", "pull", "both"]
 

@@ -12,7 +12,7 @@ import scipy.ndimage
 from jaxtyping import Float
 
 from vitreous.errors import InputError
-from vitreous.particles.maps import Map
+from vitreous.maps import Map
 
 
 def place_together(maps: Sequence[Map]) -> list[Map]:

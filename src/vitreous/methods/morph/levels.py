@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.errors import InputError
+from vitreous.maps import Map
 from vitreous.methods.morph.cloud import cloud_of
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.lattice import bin_map
 from vitreous.methods.morph.velocity import Triple
-from vitreous.particles.maps import Map
 
 MOST_POINTS = 40_000
 FEWEST_POINTS = 400

@@ -13,11 +13,11 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Float
 
+from vitreous.maps import Map
 from vitreous.methods.morph.cloud import cloud_of, splat
 from vitreous.methods.morph.flow import carry_points, deformation_gradient
 from vitreous.methods.morph.mesh import determinant
 from vitreous.methods.morph.weights import Flow
-from vitreous.particles.maps import Map
 
 # How far around the pushed density a pulled frame is filled, and its soft edge, in voxels.
 _RIM, _EDGE = 3, 3

@@ -7,6 +7,7 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.geometry.point_groups import point_group
+from vitreous.maps import Map
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.lattice import (
     bin_map,
@@ -24,7 +25,6 @@ from vitreous.methods.morph.sharpness import blur, relative_blur
 from vitreous.methods.morph.symmetry import check_symmetry
 from vitreous.methods.morph.thresholds import automatic_level, cut, level_enclosing, noise_level
 from vitreous.methods.morph.velocity import Triple
-from vitreous.particles.maps import Map
 
 # Cubes of the mesh: enough to see a hinge bend, few enough to cost little.
 MOST_CELLS = 1000

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.maps import Map
 from vitreous.methods.morph.lattice import resample_like, to_cube
 from vitreous.methods.morph.predict import push_frames
 from vitreous.methods.morph.weights import Flow
-from vitreous.particles.maps import Map
 from vitreous.reconstruction.fsc import crossing, fourier_shell_correlation, resolution
 from vitreous.reconstruction.masks import mask_from_map
 

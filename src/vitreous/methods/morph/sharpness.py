@@ -9,7 +9,7 @@ import scipy.fft
 import scipy.ndimage
 from jaxtyping import Float
 
-from vitreous.particles.maps import Map
+from vitreous.maps import Map
 
 
 def radial_amplitude(

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.errors import InputError
-from vitreous.particles.maps import Map
+from vitreous.maps import Map
 
 # Share of the brightest density below which a noise-free map is cut.
 _SHARE = 0.15

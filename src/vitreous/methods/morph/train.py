@@ -13,6 +13,7 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.files import write_text
+from vitreous.maps import Map, read_map
 from vitreous.methods.morph.config import MorphConfig
 from vitreous.methods.morph.fit import FitResult, Report, fit_morph
 from vitreous.methods.morph.lattice import resample_like
@@ -21,7 +22,6 @@ from vitreous.methods.morph.prepare import Problem, prepare_morph
 from vitreous.methods.morph.scores import HalfMapScore, correlation, resolution_at, shell_curve
 from vitreous.methods.morph.velocity import Velocity
 from vitreous.methods.morph.weights import Flow, read_weights, write_weights
-from vitreous.particles.maps import Map, read_map
 
 log = logging.getLogger(__name__)
 

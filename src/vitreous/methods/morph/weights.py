@@ -15,6 +15,7 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.geometry.point_groups import point_group
+from vitreous.maps import Map
 from vitreous.methods.morph.flow import Scheme
 from vitreous.methods.morph.torch_file import write_torch_file
 from vitreous.methods.morph.velocity import (
@@ -25,7 +26,6 @@ from vitreous.methods.morph.velocity import (
     Velocity,
     symmetrise,
 )
-from vitreous.particles.maps import Map
 from vitreous.particles.torch_archive import read_torch_archive
 
 _NOTE = "vitreous.json"

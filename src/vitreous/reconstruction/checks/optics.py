@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vitreous.particles.mrc import read_header
+from vitreous.mrc import read_header
 from vitreous.particles.star import StarFile
 from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.checks.report import Report

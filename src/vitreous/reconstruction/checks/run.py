@@ -7,7 +7,7 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.files import write_text
-from vitreous.particles.maps import Map, read_map
+from vitreous.maps import Map, read_map
 from vitreous.particles.peer_pickles import PoseUnit
 from vitreous.particles.read import read_particles
 from vitreous.particles.table import ParticleTable

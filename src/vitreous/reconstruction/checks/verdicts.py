@@ -6,7 +6,7 @@ import numpy as np
 
 from vitreous.geometry.fourier import fft_centered, ifft_centered
 from vitreous.geometry.shift import crop_centered
-from vitreous.particles.maps import Map
+from vitreous.maps import Map
 from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.backprojection import Geometry, Slices
 from vitreous.reconstruction.checks.applied_ctf import carried_ctf

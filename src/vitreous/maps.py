@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from vitreous.errors import InputError
 from vitreous.files import atomic_path
-from vitreous.particles.mrc import as_float32, build_header, read_sections
+from vitreous.mrc import as_float32, build_header, read_sections
 
 
 @dataclass(frozen=True, eq=False)
