@@ -1,6 +1,8 @@
 """How many electrons an image is made of."""
 
 import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from vitreous.imaging.grid import ImageGrid
@@ -10,8 +12,8 @@ from vitreous.imaging.operators import as_real
 class Exposure(eqx.Module):
     """A beam as wide as the image. **Field:** `dose` in e/Å², one number or one an image."""
 
-    dose: Float[Array, "..."] = eqx.field(converter=as_real)
+    dose: Float[Array | np.ndarray, "..."] | float = eqx.field(converter=as_real)
 
     def electrons(self, grid: ImageGrid) -> Float[Array, "..."]:
         """Return how many electrons fall on a pixel on average, `dose · Δ²`."""
-        return self.dose * grid.pixel_size**2
+        return jnp.asarray(self.dose) * grid.pixel_size**2

@@ -75,8 +75,8 @@ class Operator(eqx.Module):
     def __rtruediv__(self, other: Number) -> "Operator":
         return Product(as_operator(other), Power(self, -1.0))
 
-    def __pow__(self, exponent: float) -> "Operator":
-        return Power(self, exponent)
+    def __pow__(self, exponent: float | int) -> "Operator":
+        return Power(self, float(exponent))
 
 
 class Constant(Operator):
