@@ -37,9 +37,12 @@ class ImageGrid(eqx.Module):
         if not isinstance(pixel_size, jax.Array) and not np.all(np.asarray(pixel_size) > 0):
             raise ValueError(f"a pixel size in Å is positive, not {pixel_size}")
         self.box = int(box)
-        self.pixel_size = jnp.asarray(
-            pixel_size, pixel_size.dtype if isinstance(pixel_size, jax.Array) else float
-        )
+        if isinstance(pixel_size, jax.Array):
+            self.pixel_size = pixel_size
+        else:
+            # A number stays one that can be read, also where code is being compiled.
+            with jax.ensure_compile_time_eval():
+                self.pixel_size = jnp.asarray(pixel_size, float)
 
     @property
     def columns(self) -> int:
@@ -80,4 +83,7 @@ class ImageGrid(eqx.Module):
     def refined(self, factor: float) -> "ImageGrid":
         """Return a grid of the same extent with at least `factor` times as many pixels a side."""
         fine = padded_box(self.box, factor)
-        return ImageGrid(fine, self.pixel_size * (self.box / fine))
+        pixel_size = self.pixel_size
+        if not isinstance(pixel_size, jax.core.Tracer):
+            pixel_size = np.asarray(pixel_size)
+        return ImageGrid(fine, pixel_size * (self.box / fine))

@@ -47,7 +47,7 @@ def spreading_plan(
         )
     low, high = widths
     wide = low >= _WIDE * pixel_size
-    fine = box if wide else padded_box(box, 2)
+    fine = box if wide else padded_box(box, 2.0)
     extra = 0.0 if wide else max(0.0, (_NARROW * pixel_size) ** 2 - low**2)
     sigma = np.sqrt(high**2 + extra) * fine / (box * pixel_size)
     return SpreadingPlan(fine, 2 * int(np.floor(_REACH * sigma + 0.5)) + 1, extra)

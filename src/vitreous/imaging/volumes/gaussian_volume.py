@@ -109,13 +109,19 @@ class GaussianVolume(Volume):
         pixel = known(grid.pixel_size)
         if pixel is None or self.position.ndim != 2:
             return
-        share = self.share_outside(grid.box * pixel / 2)
+        extent = grid.box * pixel
+        share = self.share_outside(extent / 2)
         if share > 0.01:
             logger.warning(
                 "%.1f %% of the molecule lies outside the circle of %.4g Å across that fits the "
-                "images and wraps round; take a larger box, or padding=",
-                *(100 * share, grid.box * pixel),
+                "images, and wraps round; take a box of %d pixels or more",
+                *(100 * share, extent, np.ceil(2 * self.radius / pixel)),
             )
+
+    @property
+    def radius(self) -> float:
+        """Distance of the farthest centre from the origin, Å; only where positions are known."""
+        return float(np.linalg.norm(np.asarray(self.position), axis=-1).max(initial=0))
 
     def share_outside(self, radius: float) -> float:
         """Return the share of the scattering of atoms farther than `radius` Å from the centre."""
