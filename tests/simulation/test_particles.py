@@ -189,6 +189,9 @@ def test_images_of_the_hinge_agree_with_slices_of_its_map(tmp_path: Path) -> Non
         ({"optics": Optics(defocus=(2.0, 1.0))}, "lower value first"),
         ({"optics": Optics(voltage=300e3)}, "kV"),
         ({"optics": Optics(amplitude_contrast=7.0)}, "0 to 1"),
+        ({"dose": -3.0, "snr": None}, "--dose -3"),
+        ({"dose": 20.0, "snr": None, "optics": None}, "leave out --no-ctf"),
+        ({"ice": -1.0}, "--ice -1"),
     ],
 )
 def test_senseless_options_are_refused(
@@ -208,12 +211,3 @@ def test_what_is_given_must_fit(specimen: MapStates, tmp_path: Path) -> None:
         simulate_particles(specimen, tmp_path / "out", OPTIONS)
     again = simulate_particles(specimen, tmp_path / "out", OPTIONS, overwrite=True)
     assert len(again) == 40
-
-
-def test_an_interrupted_set_leaves_no_half_stack(specimen: MapStates, tmp_path: Path) -> None:
-    def stop(images: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        simulate_particles(specimen, tmp_path, OPTIONS, progress=stop)
-    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,8 @@
 """Structures to particle sets with known truth."""
 
+from vitreous.simulation.layout import Shard
 from vitreous.simulation.optics import Optics
-from vitreous.simulation.particles import simulate_particles
+from vitreous.simulation.particles import missing_parts, simulate_particles
 from vitreous.simulation.phantom import Hinge, hinge_phantom
 from vitreous.simulation.population import ParticleOptions
 from vitreous.simulation.specimen import HingeMotion, MapStates, Specimen
@@ -13,9 +14,11 @@ __all__ = [
     "MapStates",
     "Optics",
     "ParticleOptions",
+    "Shard",
     "Specimen",
     "fit_map",
     "hinge_phantom",
+    "missing_parts",
     "simulate_particles",
     "state_maps",
 ]

@@ -1,5 +1,6 @@
 """Which particles a simulated set holds: states, poses, shifts, CTFs, half sets, drawn by seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from vitreous.geometry.rotations import quaternion_to_matrix
 from vitreous.imaging.ctf import Contrast, CTFParameters
 from vitreous.imaging.noise import SNRDefinition
 from vitreous.particles import ParticleTable
+from vitreous.simulation.counting import Counting
+from vitreous.simulation.layout import Part
 from vitreous.simulation.optics import Optics
 from vitreous.simulation.specimen import Specimen
 
@@ -22,15 +25,19 @@ class ParticleOptions:
 
     **Arguments:** `count`: images. `snr`: ratio of the variances of signal and noise, None for no
     noise; `snr_definition`: over which pixels, see `noise_deviation`; `mask_radius` in Å for
-    `"mask"`. `max_shift` in Å: centres lie evenly in a square of twice this side. `optics`: None
-    for images without a CTF. `contrast`: sign of the particles. `seed`. `batch`: images computed
-    at a time.
+    `"mask"`. `dose`: electrons/Å² that are counted, in place of `snr`; `counting`: one by one, or
+    by their Gaussian approximation. `ice`: Å of it, not counted as signal. `max_shift` in Å:
+    centres lie evenly in a square of twice this side. `optics`: None for images without a CTF.
+    `contrast`: sign of the particles. `seed`. `batch`: images computed at a time.
     """
 
     count: int = 2000
     snr: float | None = 0.1
     snr_definition: SNRDefinition = "box"
     mask_radius: float | None = None
+    dose: float | None = None
+    counting: Counting = "poisson"
+    ice: float = 0.0
     max_shift: float = 0.0
     optics: Optics | None = field(default_factory=Optics)
     contrast: Contrast = "white"
@@ -48,6 +55,12 @@ class ParticleOptions:
             raise InputError(f"--shift {self.max_shift}: must be 0 to half the box, {half:g} Å")
         if self.mask_radius is not None and not self.mask_radius > 0:
             raise InputError(f"--mask-radius {self.mask_radius}: must be positive")
+        if self.dose is not None and not 0 < self.dose < np.inf:
+            raise InputError(f"--dose {self.dose:g}: electrons/Å² must be positive")
+        if not 0 <= self.ice < np.inf:
+            raise InputError(f"--ice {self.ice:g}: a thickness in Å cannot be negative")
+        if self.batch < 1:
+            raise InputError(f"-b {self.batch}: one image at a time is the least")
         if self.optics is not None:
             self.optics.check()
 
@@ -88,6 +101,8 @@ def draw_particles(
         shifts = places.uniform(-options.max_shift, options.max_shift, (n, 2))
     if ctf is None and options.optics is not None:
         ctf = options.optics.draw(optics, n)
+    if ctf is None and options.dose is not None:
+        raise InputError("--dose counts electrons behind a lens: leave out --no-ctf")
     return Particles(
         state.astype(np.int32),
         None if coordinate is None else coordinate.astype(np.float32),
@@ -98,13 +113,16 @@ def draw_particles(
     )
 
 
-def particle_table(specimen: Specimen, particles: Particles, stack: Path) -> ParticleTable:
-    """Describe simulated particles, all in one stack, as a table."""
+def particle_table(
+    specimen: Specimen, particles: Particles, parts: Sequence[Part], folder: Path
+) -> ParticleTable:
+    """Describe simulated particles, whose images lie in stack files of a folder."""
     n = len(particles.state)
+    counts = [part.count for part in parts]
     return ParticleTable(
-        stacks=(str(stack),),
-        stack_id=np.zeros(n, np.int32),
-        image_index=np.arange(n, dtype=np.int64),
+        stacks=tuple(str(folder / part.name) for part in parts),
+        stack_id=np.repeat(np.arange(len(parts), dtype=np.int32), counts),
+        image_index=np.concatenate([np.arange(count, dtype=np.int64) for count in counts]),
         box=np.full(n, specimen.box, np.int32),
         pixel_size=np.full(n, specimen.pixel_size, np.float64),
         rotation=particles.rotation,

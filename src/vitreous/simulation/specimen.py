@@ -1,5 +1,6 @@
 """What is put under the simulated microscope: states of maps, or a molecule that moves."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 from scipy.fft import next_fast_len
 
+from vitreous.errors import InputError
 from vitreous.geometry.fourier import half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.resample import resample
@@ -64,6 +66,17 @@ def _even_states(rng: np.random.Generator, count: int, states: int) -> Int[np.nd
     return rng.permutation(np.arange(count) % states)
 
 
+def _weighted_states(
+    rng: np.random.Generator, count: int, weights: tuple[float, ...]
+) -> Int[np.ndarray, " n"]:
+    """Give every state its share of the images, to within one, in random order."""
+    exact = np.array(weights) * count / sum(weights)
+    images = np.floor(exact).astype(np.int64)
+    # Those with the largest remainders get what is left.
+    images[np.argsort(images - exact, kind="stable")[: count - images.sum()]] += 1
+    return rng.permutation(np.repeat(np.arange(len(weights)), images))
+
+
 class MapStates(eqx.Module):
     """Hold maps, one a state, as Fourier grids that share one table."""
 
@@ -73,6 +86,7 @@ class MapStates(eqx.Module):
     kernel: Kernel = eqx.field(static=True)
     box: int = eqx.field(static=True)
     pixel_size: float = eqx.field(static=True)
+    weights: tuple[float, ...] | None = eqx.field(static=True, default=None)
 
     @classmethod
     def of(
@@ -81,21 +95,36 @@ class MapStates(eqx.Module):
         pixel_size: float,
         kernel: Kernel = "cubic",
         padding: float = 1.0,
+        weights: Sequence[float] | None = None,
     ) -> "MapStates":
         """Prepare maps `(s, n, n, n)`; see `volume_to_grid` for kernel and padding.
 
         Density outside the inscribed sphere is cut off: no image could show all of it.
+
+        **Arguments:** `weights`: how frequent the states are, alike if left out.
+
+        **Raises:** `InputError` for weights that are no shares of the states.
         """
+        if weights and (
+            len(weights) != len(maps) or min(weights) < 0 or not 0 < sum(weights) < np.inf
+        ):
+            raise InputError(
+                f"--weights {' '.join(f'{w:g}' for w in weights)}: give one number, 0 or more, for "
+                f"each of the {len(maps)} states"
+            )
         prepare = jax.jit(lambda v: volume_to_grid(v, padding, kernel))
         maps = np.asarray(maps, np.float32) * inscribed_sphere(maps.shape[-1])
         grids = [prepare(jnp.asarray(volume)) for volume in maps]
         table = jnp.concatenate([grid.values for grid in grids])
-        return cls(table, maps, grids[0].shape, kernel, maps.shape[-1], float(pixel_size))
+        shares = tuple(map(float, weights)) if weights else None
+        return cls(table, maps, grids[0].shape, kernel, maps.shape[-1], float(pixel_size), shares)
 
     def draw(
         self, rng: np.random.Generator, count: int
     ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"] | None]:
-        """Choose states evenly; they lie on no path."""
+        """Choose states by their weights, evenly without; they lie on no path."""
+        if self.weights is not None:
+            return _weighted_states(rng, count, self.weights), None
         return _even_states(rng, count, len(self.maps)), None
 
     def project(

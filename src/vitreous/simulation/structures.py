@@ -1,23 +1,17 @@
 """Bring structure files and maps to one box and pixel size, as states of a specimen."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from vitreous.errors import InputError
-from vitreous.geometry.resample import resample
-from vitreous.geometry.shift import crop_centered
-from vitreous.imaging.atoms import Atoms, read_atoms, scattering_gaussians
-from vitreous.imaging.fourier_grid import inscribed_sphere
+from vitreous.imaging.atoms import Atoms, read_atoms, read_models, scattering_gaussians
 from vitreous.imaging.gaussians import gaussian_map
-from vitreous.particles import Map, read_map
-
-logger = logging.getLogger(__name__)
+from vitreous.imaging.volumes.fitting import fit_map, sampling_of, warn_of_loss
+from vitreous.maps import read_map
 
 STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4")
@@ -41,12 +35,16 @@ def state_maps(
     pixel_size: float | None,
     selection: str | None = None,
     extra_bfactor: float = 0.0,
+    all_models: bool = False,
+    assembly: str | None = None,
 ) -> tuple[Float[np.ndarray, "s n n n"], float]:
     """Read structures, or maps, and lay each on one grid.
 
     **Arguments:** `paths`: all structures or all maps, one a state, in one frame. `box` and
     `pixel_size` (Å): needed for structures; maps without them keep their sampling, with one of
-    them keep their extent. `selection`, `extra_bfactor` (Å²): for structures.
+    them keep their extent. `selection`, `extra_bfactor` (Å²): for structures. `all_models`: each
+    model of a structure file is a state, not only the first. `assembly`: name of the biological
+    assembly to build.
 
     **Returns:** the maps `(s, n, n, n)` and their voxel size. Structures are centred by the
     first one's centre of mass.
@@ -61,15 +59,21 @@ def state_maps(
     if kinds == {"structure"}:
         if box is None or pixel_size is None:
             raise InputError("a structure needs the box and the pixel size: -D and --apix")
-        atoms = [read_atoms(path, selection) for path in paths]
-        return _maps_of_atoms(atoms, paths, box, pixel_size, extra_bfactor), pixel_size
-    if selection is not None:
-        raise InputError("--selection chooses atoms; the inputs are maps")
+        named: list[tuple[str, Atoms]] = []
+        for path in paths:
+            if all_models:
+                models = read_models(path, selection, assembly=assembly)
+                named += [(f"{path}, model {k}", one) for k, one in enumerate(models, 1)]
+            else:
+                named.append((str(path), read_atoms(path, selection, assembly=assembly)))
+        return _maps_of_atoms(named, box, pixel_size, extra_bfactor), pixel_size
+    if selection is not None or all_models or assembly is not None:
+        raise InputError("--selection, --models, --assembly are for structures; these are maps")
     maps = [read_map(path) for path in paths]
     for path, one in zip(paths, maps, strict=True):
         if len(set(one.data.shape)) > 1:
             raise InputError(f"{path}: is {one.data.shape}, not a cube; pad it to one")
-    box, pixel_size = _sampling(maps[0], box, pixel_size)
+    box, pixel_size = sampling_of(maps[0], box, pixel_size)
     fitted = [
         fit_map(one, box, pixel_size, str(path)) for path, one in zip(paths, maps, strict=True)
     ]
@@ -77,67 +81,18 @@ def state_maps(
 
 
 def _maps_of_atoms(
-    atoms: list[Atoms], paths: Sequence[Path], box: int, pixel_size: float, extra_bfactor: float
+    named: list[tuple[str, Atoms]], box: int, pixel_size: float, extra_bfactor: float
 ) -> Float[np.ndarray, "s n n n"]:
     # One origin for all, so that states stay in register.
-    origin = atoms[0].position[0] - atoms[0].centered().position[0]
+    first = named[0][1]
+    origin = first.position[0] - first.centered().position[0]
     draw = jax.jit(gaussian_map, static_argnames=("box", "voxel_size", "sampling", "chunk"))
     maps = []
-    for path, one in zip(paths, atoms, strict=True):
+    for name, one in named:
         gaussians = scattering_gaussians(one, extra_bfactor=extra_bfactor)
         gaussians = gaussians._replace(position=(one.position - origin).astype(np.float32))
         volume = np.asarray(draw(gaussians, box=box, voxel_size=pixel_size))
         total = float(gaussians.amplitude.sum()) / pixel_size**3
-        _warn_of_loss(str(path), volume, total, pixel_size)
+        warn_of_loss(name, volume, total, pixel_size)
         maps.append(volume)
     return np.stack(maps)
-
-
-def _warn_of_loss(
-    name: str, fitted: Float[np.ndarray, "n n n"], total: float, pixel_size: float
-) -> None:
-    """Compare the density inside the box's sphere, which images can show, with all of it."""
-    box = len(fitted)
-    inside = np.sum(np.abs(fitted) * inscribed_sphere(box), dtype=np.float64)
-    if inside < 0.99 * total:
-        logger.warning(
-            "%s: %.1f %% of the density lies outside the sphere of %g Å across that fits the "
-            "box; take a larger box (-D) or larger pixels (--apix)",
-            *(name, 100 * (1 - inside / total), box * pixel_size),
-        )
-
-
-def _sampling(one: Map, box: int | None, pixel_size: float | None) -> tuple[int, float]:
-    extent = len(one.data) * one.voxel_size
-    if box is None and pixel_size is None:
-        return len(one.data), one.voxel_size
-    if box is None:
-        assert pixel_size is not None
-        return round(extent / pixel_size), pixel_size
-    return box, extent / box if pixel_size is None else pixel_size
-
-
-def fit_map(
-    one: Map, box: int, pixel_size: float, name: str = "map", tolerance: float = 2e-4
-) -> Float[np.ndarray, "n n n"]:
-    """Resample a cubic map to a voxel size in Fourier space, and crop or pad it to a box.
-
-    The map is padded until its extent is a whole number of new voxels, to within `tolerance`.
-    Warns of density cut off and of detail the map does not have.
-    """
-    n, voxel = len(one.data), one.voxel_size
-    if pixel_size < 0.99 * voxel:
-        logger.warning(
-            "%s: its voxels of %.4g Å hold no detail for pixels of %g Å", name, voxel, pixel_size
-        )
-    data = one.data
-    if abs(voxel / pixel_size - 1) > tolerance:
-        sides = np.arange(n, n + 65)
-        wanted = sides * voxel / pixel_size
-        error = np.abs(np.rint(wanted) / wanted - 1)
-        best = int(np.argmax(error <= max(tolerance, error.min())))
-        data = crop_centered(data, int(sides[best]), 3)
-        data = np.asarray(resample(jnp.asarray(data), int(np.rint(wanted[best])), 3))
-    fitted = crop_centered(data, box, 3)
-    _warn_of_loss(name, fitted, float(np.abs(data).sum(dtype=np.float64)), pixel_size)
-    return fitted
