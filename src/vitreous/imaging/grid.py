@@ -83,7 +83,7 @@ class ImageGrid(eqx.Module):
     def refined(self, factor: float) -> "ImageGrid":
         """Return a grid of the same extent with at least `factor` times as many pixels a side."""
         fine = padded_box(self.box, factor)
-        pixel_size = self.pixel_size
-        if not isinstance(pixel_size, jax.core.Tracer):
-            pixel_size = np.asarray(pixel_size)
-        return ImageGrid(fine, pixel_size * (self.box / fine))
+        ratio = self.box / fine
+        if isinstance(self.pixel_size, jax.core.Tracer):
+            return ImageGrid(fine, self.pixel_size * ratio)
+        return ImageGrid(fine, np.asarray(self.pixel_size) * ratio)

@@ -5,6 +5,7 @@ A copy's image is the subunit's at a composed pose, so an assembly costs memory 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.point_groups import point_group
@@ -57,11 +58,11 @@ class Assembly(Volume):
         turned evenly. `place`: where a copy's centre lies before it is turned, Å: its first entry
         is the radius.
         """
-        step = jnp.arange(count) - (count - 1) / 2
-        strand = jnp.arange(starts) * (360 / starts)
-        turn = jnp.arange(count) * jnp.asarray(twist)
-        turn = (strand[:, None] + turn[None]).reshape(-1)
-        height = jnp.tile(step * jnp.asarray(rise), starts)
+        rise, twist = jnp.asarray(rise), jnp.asarray(twist)
+        step = np.arange(count)
+        strand = jnp.asarray(np.arange(starts) * (360 / starts), twist.dtype)
+        turn = (strand[:, None] + (jnp.asarray(step, twist.dtype) * twist)[None]).reshape(-1)
+        height = jnp.tile(jnp.asarray(step - (count - 1) / 2, rise.dtype) * rise, starts)
         about_z = jnp.stack([jnp.zeros_like(turn), jnp.zeros_like(turn), turn], axis=-1)
         poses = Pose.from_rotation_vector(about_z, z_offset=height)
         if place is not None:
