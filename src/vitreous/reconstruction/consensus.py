@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from vitreous.reconstruction.backprojection import (
     Geometry,
@@ -48,10 +49,22 @@ def consensus_from_batches(batches: Iterable[Slices], geometry: Geometry) -> Con
     for slices in batches:
         if density is None:
             density = _density(slices, geometry)
+            table = jax.device_put(table, _whole(slices.pixels))
         table = _add(table, slices, density, geometry)
     if density is None:
         raise ValueError("no batches to reconstruct from")
     return _finish(table, density, geometry)
+
+
+def _whole(images: jax.Array) -> Sharding:
+    """Say where the sums of images lie: beside them, whole on each of their devices.
+
+    Left to JAX, the first call and all others would be compiled apart.
+    """
+    sharding = images.sharding
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec())
+    return sharding
 
 
 @partial(jax.jit, static_argnames=("geometry", "batch"))

@@ -17,6 +17,7 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.shells import shell_index, shell_sum
 from vitreous.geometry.shift import phase_shift
 from vitreous.imaging.ctf import evaluate_ctf
+from vitreous.imaging.dose import dose_filter
 from vitreous.imaging.fourier_grid import FourierGrid, volume_to_grid
 from vitreous.imaging.slicing import slice_grid
 from vitreous.particles.loader import PreparedImages
@@ -67,10 +68,14 @@ def known_rotation(batch: Batch) -> Float[Array, "b 3 3"]:
 
 
 def transfer_of(batch: Batch, pixels: FourierPixels) -> Float[Array, "b p"]:
-    """Evaluate the CTF of each image; 1 where the images carry none."""
+    """Evaluate what each pixel was multiplied with: CTF, and dose in tilt series; 1 without."""
     if batch.ctf is None:
         return jnp.ones((batch.pixels.shape[0], len(pixels)))
-    return evaluate_ctf(pixel_frequencies(batch, pixels), batch.ctf)
+    frequency = pixel_frequencies(batch, pixels)
+    transfer = evaluate_ctf(frequency, batch.ctf)
+    if batch.dose is None:
+        return transfer
+    return transfer * dose_filter(frequency, batch.dose, jnp.asarray(batch.ctf.voltage))
 
 
 def lay_foundation(
@@ -182,6 +187,7 @@ def reconstruct_consensus(data: PreparedImages, pixel_size: float, batch_size: i
             batch.ctf,
             halves[batch.index],
             batch.weight,
+            batch.dose,
         )
 
     geometry = Geometry(data.box, data.pixels.max_shell, pixel_size)
@@ -203,14 +209,7 @@ def particle_radius(
     """
     box = first.shape[0]
     keep = np.exp(-2 * (shell_index(box, 3, half=True) / (box / 4)) ** 4).astype(np.float32)
-    smooth = [
-        np.asarray(
-            volume_from_half_space(
-                half_space(jnp.asarray(m)) * jnp.asarray(keep, jnp.complex64), box
-            )
-        ).ravel()
-        for m in (first, second)
-    ]
+    smooth = np.asarray(_smoothed(jnp.stack([first, second]), jnp.asarray(keep))).reshape(2, -1)
     shell = shell_index(box, 3).ravel()
     shells = box // 2
     cross, a, b = (
@@ -221,3 +220,11 @@ def particle_radius(
     strongest = int(np.argmax(cross))
     outside = np.flatnonzero(correlation[strongest:] < threshold)
     return float(strongest + outside[0]) if len(outside) else float(shells)
+
+
+@jax.jit
+def _smoothed(
+    maps: Float[Array, "m n n n"], keep: Float[Array, "n n h"]
+) -> Float[Array, "m n n n"]:
+    transform = half_space(maps)
+    return volume_from_half_space(transform * keep[None].astype(transform.dtype), maps.shape[-1])

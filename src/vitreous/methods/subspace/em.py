@@ -81,6 +81,26 @@ class Fit:
     data: PreparedImages
 
 
+def compile_ahead(passes: Passes, groups: int) -> None:
+    """Have a pass and an M-step compiled before the data are there; may run in another thread.
+
+    **Arguments:** `groups`: of optics.
+    """
+    passes.compile_ahead(groups)
+    band, images = passes.band, len(passes.data)
+    noise = Noise(
+        jnp.ones((groups, band.shells)),
+        jnp.zeros(images, jnp.int32),
+        jnp.asarray(band.max_shell, jnp.int32),
+    )
+    box, none = (band.size,) * 3, np.zeros(images, np.int32)
+    maps = np.zeros((2, *box), np.float32), np.zeros((band.fields, *box), np.float32)
+    estimate = passes.place(start(*maps, none, noise, band, 0))
+    sums = passes.no_sums(groups)
+    equations = normal_equations(sums, estimate.subspace.grid, band)
+    improve(estimate, sums, equations, passes.place(jnp.asarray(maps[1])), 0.5, band)
+
+
 def schedule(max_shell: int, iterations: int) -> list[Step]:
     """Plan the iterations on half sets: low shells first."""
     counts = (iterations, max(1, iterations - 1), iterations)
@@ -100,19 +120,25 @@ def start(
     seed: int,
 ) -> Estimate:
     """Begin with the half maps and random components of their spectrum, other ones each half."""
-    key = jax.random.key(seed)
-    shape = (2, band.components, *mean.shape[1:])
-    transform = half_space(jax.random.normal(key, shape, jnp.float32))
-    power = shell_mean(jnp.abs(half_space(jnp.asarray(mean))) ** 2, band.shells).mean(0)
+    rng = np.random.default_rng(seed)
+    random = rng.standard_normal((2, band.components, *mean.shape[1:]), np.float32)
+    grid, volumes = _begin(jnp.asarray(mean), jnp.asarray(mask), jnp.asarray(random), band)
+    penalty = jnp.zeros((2, band.fields, band.shells))
+    subspace = Subspace(grid, jnp.asarray(half, jnp.int32))
+    return Estimate(subspace, volumes, penalty, jnp.zeros((band.fields, band.shells)), noise)
+
+
+@partial(jax.jit, static_argnames="band")
+def _begin(mean, mask, random, band: Band):
+    """Give noise the spectrum of the mean maps, and join them."""
+    power = shell_mean(jnp.abs(half_space(mean)) ** 2, band.shells).mean(0)
     shell = np.minimum(fsc_shells(band.size), band.max_shell)
     amplitude = jnp.sqrt(_START * power / band.size**3)[jnp.asarray(shell)]
+    transform = half_space(random)
     transform = transform * amplitude.astype(transform.dtype)[None, None]
     random = volume_from_half_space(transform, band.size)
-    volumes = jnp.concatenate([jnp.asarray(mean)[:, None], random], axis=1)
-    volumes = volumes * jnp.asarray(mask)[None]
-    subspace = Subspace(volumes_to_grid(volumes, band.size), jnp.asarray(half, jnp.int32))
-    penalty = jnp.zeros((2, band.fields, band.shells))
-    return Estimate(subspace, volumes, penalty, jnp.zeros((band.fields, band.shells)), noise)
+    volumes = jnp.concatenate([mean[:, None], random], axis=1) * mask[None]
+    return volumes_to_grid(volumes, band.size), volumes
 
 
 @partial(jax.jit, static_argnames="band")
@@ -179,7 +205,7 @@ def fit_em(
     joint = _JOINT if explore is None else 2 * _JOINT
     total = len(steps) + 2 + joint
     half = estimate.subspace.half
-    masks, history, gram = jnp.asarray(mask), [], np.zeros(0)
+    masks, history, gram = passes.place(jnp.asarray(mask)), [], np.zeros(0)
 
     def tell(done: int, sums: Sums) -> None:
         images = float(np.asarray(sums.images).sum())
@@ -192,13 +218,15 @@ def fit_em(
     for number, step in enumerate(steps, 1):
         last = jnp.asarray(step.last_shell, jnp.int32)
         estimate = estimate._replace(noise=estimate.noise._replace(last_shell=last))
+        estimate = passes.place(estimate)
         sums, _ = passes.run(estimate.subspace, estimate.noise, data)
         equations = normal_equations(sums, estimate.subspace.grid, band)
         estimate, gram, _ = improve(estimate, sums, equations, masks, step.floor, band)
         tell(number, sums)
 
     # Each half is judged by the images of the other.
-    crossed = estimate.subspace._replace(half=1 - half)
+    estimate = passes.place(estimate)
+    crossed = estimate.subspace._replace(half=passes.place(1 - half))
     sums, _ = passes.run(crossed, estimate.noise, data, collect=False)
     own = np.diagonal(gram[0, 0])
     support = judge(np.asarray(sums.evidence), half_set_correlation(gram), own[1:] / own[0])
@@ -209,12 +237,14 @@ def fit_em(
     for number in range(1, joint + 1):
         if explore is not None:
             data = explore(estimate)
+        estimate = passes.place(estimate)
         sums, _ = passes.run(estimate.subspace, estimate.noise, data)
         equations = normal_equations(sums, estimate.subspace.grid, band)
         estimate, _, _ = improve(estimate, sums, equations, masks, 0.05, band)
         penalty = _joint_penalty(equations, fsc, band)
         estimate = estimate._replace(penalty=penalty)
         tell(len(steps) + 1 + number, sums)
+    estimate = passes.place(estimate)
     sums, seen = passes.run(estimate.subspace, estimate.noise, data, collect=False)
     tell(total, sums)
     return Fit(

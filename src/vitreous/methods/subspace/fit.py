@@ -6,6 +6,7 @@
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -19,7 +20,14 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.subspace.components import plot_support
 from vitreous.methods.subspace.config import SubspaceConfig
 from vitreous.methods.subspace.decode import STATE_FILE
-from vitreous.methods.subspace.em import Fit, band_mean, fit_em, schedule, start
+from vitreous.methods.subspace.em import (
+    Fit,
+    band_mean,
+    compile_ahead,
+    fit_em,
+    schedule,
+    start,
+)
 from vitreous.methods.subspace.expectation import ContrastPrior
 from vitreous.methods.subspace.model import Band, Noise
 from vitreous.methods.subspace.online import fit_online
@@ -91,44 +99,51 @@ def train_subspace(
         overwrite=overwrite,
     )
     with run_log(run.path):
-        prepared, ground, contrast = _prepare(table, source, config, data)
+        passes, ground, contrast = _prepare(table, source, config, data)
         run.update_config(
-            normalization=[float(x) for x in prepared.normalization],
+            normalization=[float(x) for x in passes.data.normalization],
             contrast=contrast,
             particle_radius=ground.radius,
         )
-        fit = fit_subspace(prepared, ground, config, focus, progress)
-        plot_support(fit.support, run.path / "components.png")
-        count = _supported(fit, config)
-        run.update_config(zdim=count)
-        save_fit(run, fit, ground, count)
+        fit = fit_subspace(passes, ground, config, focus, progress)
+        try:
+            count = _supported(fit, config)
+            run.update_config(zdim=count)
+            save_fit(run, fit, ground, count)
+        finally:
+            plot_support(fit.support, run.path / "components.png")
     return run
 
 
+def image_passes(data: PreparedImages, config: SubspaceConfig) -> Passes:
+    """Say how images are passed over."""
+    band = Band(data.box, config.shell(data.box), config.components)
+    contrast = ContrastPrior.normal(config.contrast_spread) if config.contrast else ContrastPrior()
+    return Passes(data, band, contrast, config.batch_size)
+
+
 def fit_subspace(
-    data: PreparedImages,
+    passes: Passes,
     ground: Ground,
     config: SubspaceConfig,
     focus: Float[np.ndarray, "n n n"] | None = None,
     progress: Progress | None = None,
 ) -> Fit:
-    """Fit prepared images in memory; see `train_subspace`."""
-    table = data.table
-    band = Band(data.box, config.shell(data.box), config.components)
+    """Fit the images that `passes` go over; see `train_subspace`."""
+    data, band, table = passes.data, passes.band, passes.data.table
     half = half_sets(len(table), table.half_set, table.particle)
     groups = np.unique(table.optics_group, return_inverse=True)[1].astype(np.int32)
     # Background pixels have power 1 by their normalisation; what the window leaves of it, and
     # any colour, comes out of the first pass.
     power = jnp.full((int(groups.max()) + 1, band.shells), 0.7, jnp.float32)
     noise = Noise(power, jnp.asarray(groups), jnp.asarray(band.max_shell, jnp.int32))
-    contrast = ContrastPrior.normal(config.contrast_spread) if config.contrast else ContrastPrior()
-    mask = np.clip(band_mean(ground.mask, band) * (data.box / band.size) ** -3, 0, 1)
-    masks = np.stack([mask] * band.fields)
-    if focus is not None:
-        masks[1:] *= np.clip(band_mean(focus, band) * (data.box / band.size) ** -3, 0, 1)
-    mean = band_mean(np.asarray(ground.consensus.half_maps) * ground.mask, band)
-    estimate = start(mean, masks, half, noise, band, config.seed)
-    passes = Passes(data, band, contrast, config.batch_size)
+    # In one call: what is compiled for another number of maps is compiled again.
+    maps = np.asarray(ground.consensus.half_maps) * ground.mask
+    shown = np.ones_like(ground.mask) if focus is None else focus
+    *mean, mask, focused = band_mean(np.stack([*maps, ground.mask, shown]), band)
+    mask, focused = (np.clip(m * (data.box / band.size) ** -3, 0, 1) for m in (mask, focused))
+    masks = np.stack([mask] + [mask * focused] * band.components)
+    estimate = start(np.stack(mean), masks, half, noise, band, config.seed)
     steps = schedule(band.max_shell, config.iterations)
     told = None if progress is None else lambda done, of: progress("subspace", done, of)
     if config.online:
@@ -154,17 +169,23 @@ def lay_ground(data: PreparedImages, particle_diameter: float | None = None) -> 
 
 def _prepare(
     table: ParticleTable, source: ImageSource, config: SubspaceConfig, data: DataOptions
-) -> tuple[PreparedImages, Ground, str]:
+) -> tuple[Passes, Ground, str]:
     pixels = FourierPixels(source.box, (source.box - 1) // 2)
-    contrast: str = data.contrast
-    prepared = prepared_images(table, source, data, pixels, contrast)
-    ground = lay_ground(prepared, config.particle_diameter)
-    if contrast == "auto" and looks_dark(ground.consensus):
+
+    def lay(contrast: str) -> tuple[Passes, Ground]:
+        passes = image_passes(prepared_images(table, source, data, pixels, contrast), config)
+        # Compiling takes one core, and longer than the consensus that is made meanwhile.
+        with ThreadPoolExecutor(1) as worker:
+            compiled = worker.submit(compile_ahead, passes, len(np.unique(table.optics_group)))
+            ground = lay_ground(passes.data, config.particle_diameter)
+            compiled.result()
+        return passes, ground
+
+    passes, ground = lay(data.contrast)
+    if data.contrast == "auto" and looks_dark(ground.consensus):
         logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
-        contrast = "dark"
-        prepared = prepared_images(table, source, data, pixels, contrast)
-        ground = lay_ground(prepared, config.particle_diameter)
-    return prepared, ground, contrast
+        return *lay("dark"), "dark"
+    return passes, ground, data.contrast
 
 
 def _read_focus(config: SubspaceConfig, box: int) -> Float[np.ndarray, "n n n"] | None:

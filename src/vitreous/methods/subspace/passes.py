@@ -1,6 +1,9 @@
 """Passes over a whole set, wherever its images lie: on one device, on several, or on disk."""
 
+import os
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,10 @@ from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, one_device
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import epoch_plan
 from vitreous.particles.prepare import Batch
+
+Tree = TypeVar("Tree")
+# Each part of a pass has sums of its own.
+_MOST_PARTS = 8
 
 
 class Passes:
@@ -33,8 +40,12 @@ class Passes:
         self.data, self.band, self.contrast = data, band, contrast
         default = 64 if jax.default_backend() == "cpu" else 1024
         self.batch_size = data.batch_size(batch_size or default)
-        self._resident = jax.jit(self._scan, donate_argnums=0)
+        self._resident: Callable = jax.jit(self._scan, donate_argnums=0)
         self._streamed = jax.jit(self._stream_step, donate_argnums=0)
+        # A pass is many small steps, which XLA runs on one core: so many passes run side by side.
+        cores = min(os.cpu_count() or 1, _MOST_PARTS) if jax.default_backend() == "cpu" else 1
+        self.parts = cores if data.resident and one_device(data.mesh) else 1
+        self._compiled: Callable | None = None
 
     def run(
         self,
@@ -54,17 +65,14 @@ class Passes:
         data = self.data if data is None else data
         rows = np.arange(len(data), dtype=np.int32) if rows is None else rows.astype(np.int32)
         plan = epoch_plan(rows, self.batch_size)
-        sums = self._empty(noise.power.shape[0])
         collected = jnp.asarray(collect)
         table = _table(subspace.grid, self.band)
         if data.resident:
-            steps = (jnp.asarray(plan.rows), jnp.asarray(plan.weight))
-            sums, seen = self._resident(
-                sums, data.arrays, table, subspace.half, noise, collected, steps
+            sums, seen = self._run_resident(
+                data.arrays, table, subspace.half, noise, collected, plan
             )
-            seen = jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), seen)
         else:
-            parts = []
+            parts, sums = [], self._empty(noise.power.shape[0])
             streamed = zip(data.stream(plan), *plan, strict=True)
             for images, step_rows, weight in streamed:
                 sums, part = self._streamed(
@@ -86,8 +94,84 @@ class Passes:
             sums = _add_devices(sums)
         return sums, jax.tree.map(lambda x: x[: len(rows)], seen)
 
+    def compile_ahead(self, groups: int) -> None:
+        """Compile the pass over all images before the first one; may run in another thread.
+
+        **Arguments:** `groups`: of optics.
+        """
+        if not self.data.resident or not one_device(self.data.mesh):
+            return
+        here, band = jax.sharding.SingleDeviceSharding(self.data.devices[0]), self.band
+        shape, images = (2, band.fields, band.size, band.size, band.size // 2 + 1), len(self.data)
+
+        def estimate() -> tuple[Sums, Array, Noise]:
+            noise = Noise(
+                jnp.zeros((groups, band.shells)),
+                jnp.zeros(images, jnp.int32),
+                jnp.zeros((), jnp.int32),
+            )
+            table = grid_table(jnp.zeros(shape, jnp.complex64), band.shape)
+            return empty_sums(band, groups), table, noise
+
+        sums, table, noise = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+            jax.eval_shape(estimate),
+        )
+        plan = (self._whole_steps // self.parts, self.batch_size)
+        lowered = self._resident.lower(  # type: ignore[attr-defined]
+            sums,
+            self.data.arrays,
+            table,
+            jax.ShapeDtypeStruct((images,), jnp.int32, sharding=here),
+            noise,
+            jax.ShapeDtypeStruct((), jnp.bool_),
+            tuple(jax.ShapeDtypeStruct(plan, kind) for kind in (jnp.int32, jnp.float32)),
+        )
+        self._compiled = lowered.compile()
+
+    @property
+    def _whole_steps(self) -> int:
+        """Steps of a pass over all images, a multiple of the parts."""
+        steps = -(-len(self.data) // self.batch_size)
+        return -(-steps // self.parts) * self.parts
+
+    def _run_resident(self, arrays, table, half, noise, collect, plan) -> tuple[Sums, Seen]:
+        """Run the parts of a pass side by side and add them up."""
+        fill = -len(plan.rows) % self.parts
+        rows = np.concatenate([plan.rows, np.repeat(plan.rows[:1], fill, axis=0)])
+        weight = np.concatenate([plan.weight, np.zeros((fill, self.batch_size), np.float32)])
+        whole = self._compiled is not None and len(rows) == self._whole_steps
+        run = self._compiled if whole else self._resident
+        assert run is not None
+        made = []
+        for steps in zip(*(np.split(x, self.parts) for x in (rows, weight)), strict=True):
+            sums = self._empty(noise.power.shape[0])
+            taken = tuple(jnp.asarray(x) for x in steps)
+            made.append(run(sums, arrays, table, half, noise, collect, taken))
+        sums = made[0][0] if len(made) == 1 else _add(*(part for part, _ in made))
+        seen = jax.tree.map(
+            lambda *x: np.concatenate([np.asarray(y).reshape(-1, *y.shape[2:]) for y in x]),
+            *(part for _, part in made),
+        )
+        return sums, seen
+
+    def place(self, tree: Tree) -> Tree:
+        """Put arrays beside the images, whole on each device.
+
+        An array that JAX is free to move and one that it is not are different arguments to a
+        compiled function: an estimate from outside would have every function compiled twice.
+        """
+        mesh = self.data.mesh
+        if mesh is None or one_device(mesh):
+            return jax.device_put(tree, self.data.devices[0])
+        return jax.device_put(tree, jax.sharding.NamedSharding(mesh, WHOLE))
+
+    def no_sums(self, groups: int) -> Sums:
+        """Make sums of nothing, as `run` returns them."""
+        return self.place(_empty_sums(self.band, groups))
+
     def _empty(self, groups: int) -> Sums:
-        sums = empty_sums(self.band, groups)
+        sums = self.no_sums(groups)
         mesh = self.data.mesh
         if one_device(mesh):
             return sums
@@ -142,9 +226,17 @@ class Passes:
         )(sums, table, batch, halves, noise, groups, collect)
 
 
+_empty_sums = partial(jax.jit, static_argnums=(0, 1))(empty_sums)
+
+
 @partial(jax.jit, static_argnames="band")
 def _table(grid: Array, band: Band) -> Array:
     return grid_table(grid, band.shape)
+
+
+@jax.jit
+def _add(*parts: Sums) -> Sums:
+    return jax.tree.map(lambda *x: sum(x[1:], x[0]), *parts)
 
 
 @jax.jit
