@@ -1,13 +1,18 @@
 """Read the arrays of a PyTorch checkpoint without PyTorch and without running what it says.
 
-A checkpoint is a zip file: one pickle that describes tensors, one raw file a storage. The pickle
-is run with a vocabulary of tensors, dicts, lists, tuples, numbers and strings.
+A checkpoint is a zip file: one pickle that describes tensors, one raw file a storage. Before
+PyTorch 1.6 it was one stream: pickles of a magic number, a version, the machine, the tensors and
+the keys of the storages, then the storages, each after its length. The pickle is run with a
+vocabulary of tensors, dicts, lists, tuples, numbers and strings.
 """
 
+import io
 import os
 import pickle
+import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,8 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.particles.pickles import PlainUnpickler, Refused
 
+# Protocol 2 and PyTorch's magic number, pickled.
+_STREAM_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
 _STORAGES = {
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
@@ -55,9 +62,13 @@ class _Marker:
 
 
 class _TensorUnpickler(PlainUnpickler):
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        super().__init__(archive.open(f"{folder}/data.pkl"), encoding="utf-8")
-        self._archive, self._folder = archive, folder
+    """Unpickle tensors; `fetch` gives the array of a storage by key, dtype and length."""
+
+    def __init__(
+        self, file: io.BufferedIOBase, fetch: Callable[[str, np.dtype, int], np.ndarray]
+    ) -> None:
+        super().__init__(file, encoding="utf-8")
+        self._fetch = fetch
         self._storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -72,17 +83,57 @@ class _TensorUnpickler(PlainUnpickler):
         return super().find_class(module, name)
 
     def persistent_load(self, identity: Any) -> np.ndarray:
-        kind, marker, key, _location, count = identity
-        if kind != "storage" or not isinstance(marker, _Marker):
+        kind, marker, key, _location, count, *view = identity
+        if kind != "storage" or not isinstance(marker, _Marker) or any(view):
             raise Refused(str(kind))
         if key not in self._storages:
-            raw = self._archive.read(f"{self._folder}/data/{key}")
-            self._storages[key] = np.frombuffer(raw, marker.dtype, count)
+            self._storages[key] = self._fetch(key, marker.dtype, count)
         return self._storages[key]
 
 
+def _read_zip(path: str | os.PathLike) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise InputError(f"{path}: not a PyTorch checkpoint (no data.pkl inside)")
+        folder = pickles[0].removesuffix("/data.pkl")
+
+        def fetch(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+            return np.frombuffer(archive.read(f"{folder}/data/{key}"), dtype, count)
+
+        return _TensorUnpickler(io.BytesIO(archive.read(pickles[0])), fetch).load()
+
+
+def _read_stream(file: io.BufferedIOBase) -> Any:
+    """Read the format before PyTorch 1.6, whose storages follow the pickle that names them."""
+    size = os.fstat(file.fileno()).st_size
+    for _ in ("magic number", "version", "machine"):
+        PlainUnpickler(file).load()
+    begin = file.tell()
+    kinds: dict[str, np.dtype] = {}
+
+    def learn(key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        if count * dtype.itemsize > size:
+            raise pickle.UnpicklingError("a storage is longer than the file")
+        kinds[key] = dtype
+        return np.zeros(count, dtype)
+
+    _TensorUnpickler(file, learn).load()
+    storages = {}
+    for key in PlainUnpickler(file).load():
+        (count,) = struct.unpack("<q", file.read(8))
+        storages[key] = np.frombuffer(file.read(count * kinds[key].itemsize), kinds[key], count)
+    file.seek(begin)
+    return _TensorUnpickler(file, lambda key, *_: storages[key]).load()
+
+
+def _is_stream(path: str | os.PathLike) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_STREAM_MAGIC)) == _STREAM_MAGIC
+
+
 def read_torch_archive(path: str | os.PathLike) -> Any:
-    """Read a PyTorch checkpoint (zip format, PyTorch ≥ 1.6).
+    """Read a PyTorch checkpoint, of the zip format (PyTorch ≥ 1.6) or the stream before it.
 
     **Returns:** what was saved, tensors as NumPy arrays.
 
@@ -90,11 +141,10 @@ def read_torch_archive(path: str | os.PathLike) -> Any:
     plain containers.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [n for n in archive.namelist() if n.endswith("/data.pkl")]
-            if len(pickles) != 1:
-                raise InputError(f"{path}: not a PyTorch checkpoint (no data.pkl inside)")
-            return _TensorUnpickler(archive, pickles[0].removesuffix("/data.pkl")).load()
+        if _is_stream(path):
+            with open(path, "rb") as file:
+                return _read_stream(file)
+        return _read_zip(path)
     except InputError:
         raise
     except Refused as refused:
@@ -105,7 +155,7 @@ def read_torch_archive(path: str | os.PathLike) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except zipfile.BadZipFile:
-        raise InputError(f"{path}: not a PyTorch checkpoint (zip format, PyTorch ≥ 1.6)") from None
+        raise InputError(f"{path}: not a PyTorch checkpoint") from None
     except Exception as error:
         # A broken pickle can fail in any way the machine it describes can.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

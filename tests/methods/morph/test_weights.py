@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +16,8 @@ from vitreous.methods.morph.torch_file import write_torch_file
 from vitreous.methods.morph.velocity import new_mlp, new_spline, symmetrise
 from vitreous.methods.morph.weights import Flow, read_weights, unit_cube, write_weights
 from vitreous.particles.torch_archive import read_torch_archive
+
+MADE_BY_TORCH = Path(__file__).parent / "data"
 
 
 @pytest.fixture
@@ -68,6 +71,29 @@ def test_the_peers_weights_give_the_peers_frames(tmp_path, cube):
     for mine, yours in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, yours, atol=1e-4 * yours.max())
     np.testing.assert_allclose(ours[0], cube.data, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net_stream.pt"])
+def test_files_that_pytorch_wrote_give_the_frames_that_pytorch_computed(name):
+    with np.load(MADE_BY_TORCH / "frames.npz") as made:
+        theirs = dict(made)
+    frames = theirs.pop("frames")
+    state = read_torch_archive(MADE_BY_TORCH / name)
+    assert list(state) == list(theirs)
+    for key, array in theirs.items():
+        np.testing.assert_array_equal(state[key], array)
+    start = Map(frames[0], 1.3, (3.0, -4.0, 5.0))
+    ours = push_frames(read_weights(MADE_BY_TORCH / name, start), start, frame_times(11))
+    assert np.abs(frames[-1] - frames[0]).max() > 0.3
+    np.testing.assert_allclose(np.stack(ours), frames, atol=1e-4 * frames.max())
+
+
+def test_a_truncated_stream_is_refused(tmp_path):
+    raw = (MADE_BY_TORCH / "net_stream.pt").read_bytes()
+    for length in (20, 200, len(raw) - 5):
+        (tmp_path / "cut.pt").write_bytes(raw[:length])
+        with pytest.raises(InputError, match="not a readable PyTorch checkpoint"):
+            read_torch_archive(tmp_path / "cut.pt")
 
 
 def test_the_file_is_a_torch_archive(tmp_path):

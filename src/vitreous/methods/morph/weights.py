@@ -112,6 +112,8 @@ def read_weights(
 
 
 def _read_notes(path: str | os.PathLike) -> dict | None:
+    if not zipfile.is_zipfile(path):
+        return None
     with zipfile.ZipFile(path) as archive:
         names = [n for n in archive.namelist() if n.endswith(f"/{_NOTE}")]
         if not names:
