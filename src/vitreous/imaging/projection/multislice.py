@@ -34,21 +34,25 @@ def slab_integrals(
     **Returns:** images in Å⁻¹, slabs in order of z, band-limited to the Nyquist frequency of the
     grid in all three directions. Their sum is the projection, exactly.
 
-    **Raises:** `ValueError` if the pixel size is not known when code is compiled.
+    **Raises:** `ValueError` if a depth is given and the pixel size is not known when code is
+    compiled.
     """
     pixel = known(grid.pixel_size)
-    if pixel is None:
+    if depth is None:
+        highest = (grid.box + 1) // 2
+    elif pixel is None:
         raise ValueError("multislice must know the pixel size when code is compiled")
-    depth = grid.box * pixel if depth is None else depth
+    else:
+        highest = max(int(np.ceil(depth / (2 * pixel))), 1)
+    extent = grid.extent if depth is None else jnp.asarray(depth)
     # ∫ over a slab of Σ_m F(k, m/L) exp(2πi m z/L) / L, the slab centred at z_s.
-    highest = max(int(np.ceil(depth / (2 * pixel))), 1)
     m = np.arange(-highest, highest + 1)
     place = (np.arange(slabs) + 0.5) / slabs - 0.5
     weight = np.sinc(m / slabs)[:, None] * np.exp(2j * np.pi * m[:, None] * place) / slabs
     k = grid.frequencies().reshape(-1, 2).astype(rotation.dtype)
     flat = rotated_frequencies(rotation, k)
     steps = (
-        jnp.asarray(m / depth, rotation.dtype),
+        jnp.asarray(m, rotation.dtype) / extent.astype(rotation.dtype),
         jnp.asarray(weight, jnp.complex128 if rotation.dtype == jnp.float64 else jnp.complex64),
     )
 
@@ -107,9 +111,9 @@ def exit_wave_multislice(
     transmission = jnp.moveaxis(jnp.exp(exponent), 1, 0)
     if slabs == 1:
         return transmission[0]
-    depth = grid.box * float(grid.pixel_size) if depth is None else depth
-    step = propagator(grid, voltage, depth / slabs).astype(transmission.dtype)
-    back = propagator(grid, voltage, -depth / slabs * (slabs - 1) / 2).astype(transmission.dtype)
+    extent = grid.extent if depth is None else jnp.asarray(depth, grid.pixel_size.dtype)
+    step = propagator(grid, voltage, extent / slabs).astype(transmission.dtype)
+    back = propagator(grid, voltage, -extent / slabs * (slabs - 1) / 2).astype(transmission.dtype)
 
     def travel(wave: Complex[Array, "b n n"], by: Complex[Array, "n n"]):
         return jnp.fft.ifft2(jnp.fft.fft2(wave) * by[None])

@@ -60,16 +60,13 @@ def transform_points(
     angle = (turns - jnp.round(turns)) * (2 * np.pi)
     strength = jax.lax.complex(weights, jnp.zeros_like(weights))
     side = 2 * h + 1
+    x, y = angle[:, 0], angle[:, 1]
     if name == "jax-finufft":
-        full = module.nufft1(
-            (side, side), strength, angle[:, 1], angle[:, 0], eps=PRECISION, iflag=-1
-        )
+        full = module.nufft1((side, side), strength, y, x, eps=PRECISION, iflag=-1)
     else:
-        full = jax.vmap(
-            lambda c: module.nufft2d1(
-                angle[:, 0], angle[:, 1], c, (side, side), eps=PRECISION, isign=-1
-            )
-        )(strength)
+        full = jax.lax.map(
+            lambda c: module.nufft2d1(x, y, c, (side, side), eps=PRECISION, isign=-1), strength
+        )
     rows = np.fft.ifftshift(np.arange(box) - box // 2) + h
     return full[:, rows, h:]
 
@@ -92,22 +89,28 @@ def transform_voxels(
 
 def _width_nodes(
     widths: tuple[float, float] | None, highest: float | None, tolerance: float = 1e-6
-) -> np.ndarray:
-    """Choose variances between which `exp(−2π²σ²k²)` is interpolated to a tolerance."""
+) -> tuple[float, float, np.ndarray]:
+    """Choose variances between which `exp(−2π²σ²k²)` is interpolated to a tolerance.
+
+    **Returns:** centre and half width of their range in Å², and the nodes on it, from −1 to 1.
+    """
     if widths is None:
         raise ValueError("method 'nufft' must know the widths of the Gaussians: give widths=")
     low, high = widths[0] ** 2, widths[1] ** 2
-    if high - low <= 1e-6 * max(high, 1e-12):
-        return np.array([low])
-    # The function is exp(−c t), |t| ≤ half the range: its Chebyshev error is (c·half/2)^q / q!.
+    if high == 0:
+        return 0.0, 1.0, np.zeros(1)
     reach = 2.0 if highest is None else highest
-    steep = 2 * np.pi**2 * reach**2 * (high - low) / 2
-    count, error = 1, 1.0
-    while error > tolerance or count < steep:
-        error *= steep / 2 / count
+    rate = 2 * np.pi**2 * reach**2
+    # Equal widths too get more than one node, for the sake of their gradient.
+    half = max((high - low) / 2, 1e-3 / rate)
+    # Between q Chebyshev nodes, exp(−rate t) on ±half is right to 2 (rate half / 2)^q / q!.
+    count, error = 1, rate * half
+    while error > tolerance:
         count += 1
+        error *= rate * half / 2 / count
     nodes = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-    return (low + high) / 2 + (high - low) / 2 * nodes
+    # Rounded here, so that a variance equal to the middle is at 0 also in single precision.
+    return float(np.float32((low + high) / 2)), float(np.float32(half)), nodes
 
 
 def _lagrange(x: Float[Array, "..."], nodes: np.ndarray) -> Float[Array, "q ..."]:
@@ -140,14 +143,15 @@ def project_by_nufft(
     k = grid.frequencies().astype(position.dtype)
     square = jnp.sum(k * k, axis=-1)
     pixel = None if isinstance(grid.pixel_size, jax.core.Tracer) else float(grid.pixel_size)
-    nodes = _width_nodes(widths, None if pixel is None else np.sqrt(0.5) / pixel)
-    share = _lagrange(variance, nodes)
+    middle, half, nodes = _width_nodes(widths, None if pixel is None else np.sqrt(0.5) / pixel)
+    share = _lagrange((variance - middle) / half, nodes)
     weights = jnp.sum(share * amplitude[None], axis=-1)
-    form = jnp.exp(-2 * np.pi**2 * square[None] * jnp.asarray(nodes, k.dtype)[:, None, None])
+    width = jnp.asarray(middle + half * nodes, k.dtype)[:, None, None]
+    form = jnp.exp(-2 * np.pi**2 * square[None] * width)
 
     def one(points: Float[Array, "m 3"]) -> Complex[Array, "n h"]:
         parts = transform_points(points[:, :2], weights, grid.box, extent, backend)
         return jnp.sum(parts * form.astype(parts.dtype), axis=0)
 
-    half = jax.lax.map(one, lab_frame(atoms, rotation))
-    return half / (extent / grid.box).astype(half.dtype) ** 2
+    planes = jax.lax.map(one, lab_frame(atoms, rotation))
+    return planes / (extent / grid.box).astype(planes.dtype) ** 2
