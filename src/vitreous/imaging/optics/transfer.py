@@ -14,13 +14,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Complex, Float, Inexact
 
 from vitreous.geometry.fourier import frequencies, half_plane
+from vitreous.imaging.ctf import Contrast
 from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.optics.lens import Optics
-
-Theory = Literal["linear", "weak-phase", "eikonal", "multislice", "ewald"]
 
 
 def _half_plane_points(grid: ImageGrid) -> Float[Array, "p 2"]:
@@ -39,6 +38,40 @@ def _amplitudes(optics: Optics) -> tuple[Array, Array]:
     return jnp.sqrt(1 - w * w), w
 
 
+def on_half_plane(values: Inexact[Array, "... p"], grid: ImageGrid) -> Inexact[Array, "... n h"]:
+    """Lay factors of frequencies out as half planes.
+
+    On the Nyquist column of an even box one wave stands for two; its factor is the mean of theirs,
+    as in the real image.
+    """
+    plane = values.reshape(*values.shape[:-1], grid.box, grid.columns)
+    if grid.box % 2:
+        return plane
+    column = plane[..., -1]
+    mate = jnp.roll(column[..., ::-1], 1, axis=-1).conj()
+    return plane.at[..., -1].set(0.5 * (column + mate))
+
+
+def image_transfer(
+    optics: Optics,
+    grid: ImageGrid,
+    z_offset: Float[Array, " b"] | None = None,
+    contrast: Contrast | None = None,
+) -> Inexact[Array, "... n h"]:
+    """Return what linear contrast multiplies half planes by: CTF and odd aberrations.
+
+    **Returns:** real, or complex if there are odd aberrations.
+    """
+    points = _half_plane_points(grid)
+    transfer = optics.ctf(points, z_offset, contrast)
+    odd = optics.odd_factor(points)
+    if odd is not None:
+        rank = max(odd.ndim, transfer.ndim)
+        odd, transfer = (x.reshape(*(1,) * (rank - x.ndim), *x.shape) for x in (odd, transfer))
+        transfer = transfer.astype(odd.dtype) * odd
+    return on_half_plane(transfer, grid)
+
+
 def linear_contrast(
     phase: Complex[Array, "b n h"],
     optics: Optics,
@@ -49,14 +82,7 @@ def linear_contrast(
 
     **Arguments:** `phase`: half planes of η (radians). `z_offset`: heights of the particles, Å.
     """
-    points = _half_plane_points(grid)
-    transfer = optics.ctf(points, z_offset, contrast="dark")
-    transfer = transfer.reshape(*transfer.shape[:-1], grid.box, grid.columns)
-    odd = optics.odd_factor(points)
-    image = phase * _with_rank(transfer, phase)
-    if odd is None:
-        return image
-    return image * _with_rank(odd.reshape(*odd.shape[:-1], grid.box, grid.columns), phase)
+    return phase * _with_rank(image_transfer(optics, grid, z_offset, "dark"), phase)
 
 
 def _with_rank(values: Array, like: Array) -> Array:
@@ -119,16 +145,10 @@ def ewald_contrast(
     **Returns:** `½ (iA e^{iχ} minus − iA* e^{−iχ} plus)` with `A = √(1−w²) + iw`: `−CTF · η` where
     both sides agree, and odd aberrations as a factor.
     """
-    points = _half_plane_points(grid)
-    dark = optics.ctf(points, z_offset, contrast="dark")
+    dark = image_transfer(optics, grid, z_offset, "dark")
     # A quarter of a turn on, the CTF is √(1−w²) cos χ − w sin χ.
     turned = eqx.tree_at(lambda o: o.phase_shift, optics, optics.phase_shift + 90.0)
-    quarter = turned.ctf(points, z_offset, contrast="white")
-    shape = (grid.box, grid.columns)
-    dark = _with_rank(dark.reshape(*dark.shape[:-1], *shape), plus)
-    quarter = _with_rank(quarter.reshape(*quarter.shape[:-1], *shape), plus)
-    image = 0.5 * (dark * (plus + minus) - 1j * quarter * (plus - minus))
-    odd = optics.odd_factor(points)
-    if odd is None:
-        return image
-    return image * _with_rank(odd.reshape(*odd.shape[:-1], *shape), plus)
+    quarter = 1j * image_transfer(turned, grid, z_offset, "white").astype(plus.dtype)
+    return 0.5 * (
+        _with_rank(dark, plus) * (plus + minus) - _with_rank(quarter, plus) * (plus - minus)
+    )
