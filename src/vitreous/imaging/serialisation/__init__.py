@@ -15,6 +15,7 @@ from vitreous.errors import InputError
 from vitreous.files import atomic_path, write_text
 from vitreous.imaging.serialisation.reader import Reader
 from vitreous.imaging.serialisation.writer import Writer
+from vitreous.maps import write_map
 
 FORMAT = "vitreous imaging"
 VERSION = 1
@@ -60,15 +61,19 @@ def from_json(text: str) -> Any:
     return _parse(text, "JSON", None)
 
 
-def dump(model: Any, path: str | os.PathLike) -> None:
-    """Write a model to a JSON file, arrays of more than 64 numbers to an `.npz` beside it."""
+def dump(model: Any, path: str | os.PathLike, maps: bool = False) -> None:
+    """Write a model to a JSON file, arrays of more than 64 numbers to an `.npz` beside it.
+
+    **Arguments:** `maps`: write the densities of voxel volumes as `.mrc` files, float32, instead.
+    """
     path = Path(path)
-    sidecar = path.with_suffix(".npz")
-    writer = Writer(sidecar.name)
+    writer = Writer(path.stem, maps)
     text = _document(model, writer)
     # Arrays first: a reader that finds the JSON finds them too.
+    for name, (density, voxel_size) in writer.maps.items():
+        write_map(path.with_name(name), density, voxel_size)
     if writer.arrays:
-        with atomic_path(sidecar) as temporary:
+        with atomic_path(path.with_name(f"{path.stem}.npz")) as temporary:
             np.savez(temporary, **writer.arrays)  # type: ignore[arg-type]
     write_text(path, text)
 
@@ -76,8 +81,8 @@ def dump(model: Any, path: str | os.PathLike) -> None:
 def load(path: str | os.PathLike) -> Any:
     """Read a model that `dump` wrote.
 
-    An array may also be named by hand as `{"dtype": "float32", "shape": [64, 64, 64], "file":
-    "map.mrc"}`, a map beside the JSON.
+    An array may also be put in by hand, as a map beside the JSON:
+    `{"dtype": "float32", "shape": [64, 64, 64], "file": "map.mrc"}`.
 
     **Raises:** `InputError` as `from_json`, or if a file of arrays is missing.
     """

@@ -36,6 +36,17 @@ CLASSES: dict[str, str] = {
     "TangentRotation": "parameters",
     "FourierGrid": "fourier_grid",
     "GridShape": "fourier_grid",
+    "CTFParameters": "ctf",
+    "GaussianAtoms": "gaussians",
+    "VoxelVolume": "volumes.voxel_volume",
+    "FourierVolume": "volumes.fourier_volume",
+    "GaussianVolume": "volumes.gaussian_volume",
+    "AtomVolume": "volumes.atom_volume",
+    "NeuralVolume": "volumes.neural_volume",
+    "Assembly": "volumes.assembly",
+    "DiscreteEnsemble": "volumes.ensemble",
+    "ContinuousEnsemble": "volumes.ensemble",
+    "Conformations": "volumes.ensemble",
 }
 
 

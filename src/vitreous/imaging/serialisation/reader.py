@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax.numpy as jnp
 import numpy as np
@@ -80,11 +81,13 @@ class Reader:
         if not path.is_file():
             raise InputError(f"{self.where}: its arrays should be in {path}; no such file")
         if path.suffix == ".mrc":
-            import mrcfile
+            from vitreous.maps import read_map
 
-            with mrcfile.open(path, permissive=False) as file:
-                return np.array(file.data)
+            return read_map(path, pixel_size=1.0).data
         if name not in self.files:
-            with np.load(path, allow_pickle=False) as archive:
-                self.files[name] = dict(archive)
+            try:
+                with np.load(path, allow_pickle=False) as archive:
+                    self.files[name] = dict(archive)
+            except (OSError, ValueError, BadZipFile) as error:
+                raise InputError(f"{path}: not readable as arrays ({error})") from error
         return self.files[name][str(key)]
