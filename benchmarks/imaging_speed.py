@@ -23,13 +23,13 @@ from record import machine, print_table, write_json
 
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import random_rotations
+from vitreous.imaging import AtomVolume, GaussianVolume
 from vitreous.imaging.atoms import Atoms
 from vitreous.imaging.ctf import CTFParameters, evaluate_ctf
 from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.projection.project import project
 from vitreous.imaging.slicing import slice_grid
-from vitreous.imaging.volumes import AtomVolume, GaussianVolume
 from vitreous.simulation import (
     HingeMotion,
     MapStates,

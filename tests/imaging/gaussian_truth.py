@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
+from vitreous.imaging import GaussianVolume
 from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.projection.project import self_conjugate
-from vitreous.imaging.volumes import GaussianVolume
 
 
 def phantom(count: int = 12, sigma: float = 2.0, radius: float = 7.0) -> GaussianVolume:

@@ -7,9 +7,7 @@ import pytest
 
 from vitreous.geometry.point_groups import point_group
 from vitreous.geometry.rotations import random_rotations
-from vitreous.imaging.grid import ImageGrid
-from vitreous.imaging.projection.project import project
-from vitreous.imaging.volumes import (
+from vitreous.imaging import (
     Assembly,
     AtomVolume,
     ContinuousEnsemble,
@@ -18,6 +16,8 @@ from vitreous.imaging.volumes import (
     GaussianVolume,
     Volume,
 )
+from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.projection.project import project
 
 GRID = ImageGrid(24, 2.0)
 ROTATION = random_rotations(jax.random.key(3), 3)

@@ -11,10 +11,10 @@ from gaussian_truth import relative_error
 
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import random_rotations
+from vitreous.imaging import AtomVolume, FourierVolume, GaussianVolume, VoxelVolume
 from vitreous.imaging.atoms import read_atoms, read_models
 from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.projection.project import project
-from vitreous.imaging.volumes import AtomVolume, FourierVolume, GaussianVolume, VoxelVolume
 from vitreous.maps import write_map
 
 PDB = """\

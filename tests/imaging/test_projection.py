@@ -12,11 +12,7 @@ from gaussian_truth import exact, exact_of, phantom, relative_error
 
 from vitreous.geometry.fourier import image_from_half_plane
 from vitreous.geometry.rotations import random_rotations, rotation_vector_to_matrix
-from vitreous.imaging.fourier_grid import volume_to_grid
-from vitreous.imaging.grid import ImageGrid
-from vitreous.imaging.projection.project import project
-from vitreous.imaging.volumes import (
-    Conformations,
+from vitreous.imaging import (
     DiscreteEnsemble,
     FourierVolume,
     GaussianVolume,
@@ -24,6 +20,10 @@ from vitreous.imaging.volumes import (
     Volume,
     VoxelVolume,
 )
+from vitreous.imaging.fourier_grid import volume_to_grid
+from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.projection.project import project
+from vitreous.imaging.volumes.ensemble import Conformations
 
 ROTATION = random_rotations(jax.random.key(0), 3)
 STEP = 1.5

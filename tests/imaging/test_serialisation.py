@@ -13,6 +13,16 @@ from microscope import molecule, poses
 
 import vitreous.imaging
 from vitreous.errors import InputError
+from vitreous.imaging import (
+    Assembly,
+    AtomVolume,
+    ContinuousEnsemble,
+    DiscreteEnsemble,
+    FourierVolume,
+    NeuralVolume,
+    Volume,
+    VoxelVolume,
+)
 from vitreous.imaging.atoms import Atoms
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.imaging.detector import Detector
@@ -35,16 +45,6 @@ from vitreous.imaging.parameters import (
 )
 from vitreous.imaging.serialisation import dump, from_json, load, to_json
 from vitreous.imaging.serialisation.classes import CLASSES
-from vitreous.imaging.volumes import (
-    Assembly,
-    AtomVolume,
-    ContinuousEnsemble,
-    DiscreteEnsemble,
-    FourierVolume,
-    NeuralVolume,
-    Volume,
-    VoxelVolume,
-)
 
 
 def examples() -> dict[str, object]:

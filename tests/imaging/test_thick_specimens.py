@@ -9,6 +9,7 @@ import pytest
 from scipy.special import ndtr
 
 from vitreous.geometry.rotations import random_rotations
+from vitreous.imaging import GaussianVolume
 from vitreous.imaging.ctf import electron_wavelength, interaction_factor
 from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.optics.lens import Optics
@@ -25,7 +26,6 @@ from vitreous.imaging.projection.multislice import (
     slab_integrals,
 )
 from vitreous.imaging.projection.project import project
-from vitreous.imaging.volumes import GaussianVolume
 
 GRID = ImageGrid(32, 1.5)
 ROTATION = random_rotations(jax.random.key(1), 2)

@@ -32,10 +32,9 @@ def project(
 
     ```python
     import jax
-    from vitreous.imaging import ImageGrid, Pose, project
-    from vitreous.imaging.volumes import GaussianVolume
+    from vitreous.imaging import AtomVolume, ImageGrid, Pose, project
 
-    volume = GaussianVolume.from_structure("1abc.pdb")
+    volume = AtomVolume.from_structure("1abc.pdb")
     poses = Pose.random(jax.random.key(0), 16)
     half = project(volume, poses.rotation, ImageGrid(128, 1.5))
     ```
