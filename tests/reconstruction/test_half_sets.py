@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitreous.particles.tilts import dose_symmetric_weight, select_tilts, tilt_rank
 from vitreous.reconstruction.half_sets import half_sets
-from vitreous.reconstruction.tilts import dose_symmetric_weight, select_tilts, tilt_rank
 
 
 @settings(max_examples=50, deadline=None)

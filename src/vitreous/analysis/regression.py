@@ -84,6 +84,11 @@ def open_regression(
     )
     halves = half_sets(len(table), table.half_set, table.particle)
     covariance, contrast = _uncertainty(run, latents, latent.shape)
+    if table.particle is not None and len(latent) != len(table):
+        # One latent a particle: every tilt image stands where its particle does.
+        owner = np.unique(table.particle, return_inverse=True)[1]
+        latent = latent[owner]
+        covariance = None if covariance is None else covariance[owner]
     kernel = KernelRegression(data, halves, None, contrast)
     everything = kernel(np.zeros(len(table)), np.full(kernel.shells, len(kernel.sizes) - 1))
     consensus = Consensus(*(jnp.asarray(x) for x in everything[:3]))

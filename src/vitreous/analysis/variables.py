@@ -48,6 +48,18 @@ def particle_table(run: Run, count: int) -> ParticleTable | None:
     return table
 
 
+def latent_rows(run: Run, table: ParticleTable | None, count: int) -> Int[np.ndarray, " n"]:
+    """Number the latents as `--ind` selects them: rows of the file, or particles of tilt series.
+
+    **Arguments:** `table`: one row a latent, as `particle_table` gives it; None counts from 0.
+    """
+    if table is None:
+        return np.arange(count)
+    if run.config.get("latents_of") == "particles" and table.particle is not None:
+        return table.particle
+    return table.row
+
+
 def table_variables(table: ParticleTable) -> list[Variable]:
     """List what the table tells of each particle and what a latent ought not to depend on."""
     found = []

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.table import ParticleTable
+from vitreous.particles.tilts import fading_dose
 
 DATA_AXIS = "data"
 SPREAD, WHOLE = PartitionSpec(DATA_AXIS), PartitionSpec()
@@ -23,6 +24,7 @@ class Columns(NamedTuple):
     shift: Float[Array, "n 2"]
     pixel_size: Float[Array, " n"]
     ctf: CTFParameters | None
+    dose: Float[Array, " n"] | None
 
 
 class DeviceData(NamedTuple):
@@ -72,7 +74,7 @@ def put_columns(table: ParticleTable, mesh: Mesh | None) -> Columns:
         column = np.pad(column, [(0, fill)] + [(0, 0)] * (column.ndim - 1), mode="edge")
         return jax.device_put(column, rows_sharding(mesh))
 
-    columns = (table.rotation, table.shift, table.pixel_size, table.ctf)
+    columns = (table.rotation, table.shift, table.pixel_size, table.ctf, fading_dose(table))
     return Columns(*jax.tree.map(put, columns))
 
 

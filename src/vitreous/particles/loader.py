@@ -27,7 +27,7 @@ from vitreous.particles.device_data import (
     write_rows,
 )
 from vitreous.particles.memory import free_device_memory
-from vitreous.particles.order import EpochPlan, epoch_plan
+from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan
 from vitreous.particles.prepare import (
     Batch,
     ImageReader,
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 # Room left on the device for the model, its gradients and the work of a step.
 _RESIDENT_SHARE = 0.5
 _CHUNK_BYTES = 64 << 20
+# A step that sees fewer particles than this learns one state at a time.
+_LEAST_GROUPS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,12 @@ class PreparedImages:
         count = len(self.devices)
         return -(-min(wanted, len(self)) // count) * count
 
+    def groups_per_batch(self, wanted: int, groups: Groups) -> int:
+        """Return how many groups make a batch of about `wanted` images, but a few."""
+        devices = len(self.devices)
+        count = min(max(wanted // groups.size, _LEAST_GROUPS), len(groups))
+        return -(-count // devices) * devices
+
     def batch(
         self, arrays: DeviceData, rows: Int[Array, " b"], weight: Float[Array, " b"]
     ) -> Batch:
@@ -166,8 +174,8 @@ class PreparedImages:
         if not one_device(self.mesh):
             placed = rows_sharding(self.mesh)
             rows, weight = jax.lax.with_sharding_constraint((rows, weight), placed)
-        fields = (planes_to_pixels(planes), *columns, rows, weight)
-        return Batch._make(fields)
+        *known, dose = columns
+        return Batch._make((planes_to_pixels(planes), *known, rows, weight, dose))
 
     def stream(
         self, plan: EpochPlan, first: int = 0, *, group: int = 1, threads: int = 2, ahead: int = 4
@@ -179,9 +187,19 @@ class PreparedImages:
         steps = read_ahead(self.read, plan.rows, first, group=group, threads=threads, ahead=ahead)
         return (jax.device_put(images, rows_sharding(self.mesh)) for images in steps)
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Iterate over all particles in the order of the table, the last batch filled up."""
-        plan = epoch_plan(np.arange(len(self), dtype=np.int32), self.batch_size(batch_size))
+    def plan_in_order(self, batch_size: int, groups: Groups | None = None) -> EpochPlan:
+        """Visit every image once in the order of the table, or group by group."""
+        if groups is None:
+            return epoch_plan(np.arange(len(self), dtype=np.int32), self.batch_size(batch_size))
+        count = self.groups_per_batch(batch_size, groups)
+        return group_plan(np.arange(len(groups), dtype=np.int32), groups, count)
+
+    def in_order(self, batch_size: int, groups: Groups | None = None) -> Iterator[Batch]:
+        """Iterate over all particles in the order of the table, the last batch filled up.
+
+        **Arguments:** `groups`: images that come side by side in one batch, whatever their order.
+        """
+        plan = self.plan_in_order(batch_size, groups)
         if self.resident:
             take = jax.jit(self.batch)
             for rows, weight in zip(*plan, strict=True):

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int, Int32
 
 
 class EpochPlan(NamedTuple):
@@ -51,3 +52,61 @@ def epoch_plan(order: np.ndarray, batch_size: int) -> EpochPlan:
     rows = np.resize(order, steps * batch_size).astype(np.int32)
     weight = (np.arange(steps * batch_size) < count).astype(np.float32)
     return EpochPlan(rows.reshape(steps, batch_size), weight.reshape(steps, batch_size))
+
+
+class Groups(NamedTuple):
+    """List the images that belong in one batch together: the tilts of each particle.
+
+    Fields: `rows` int32 `(groups, size)`: filled up with the first image of the group where it
+    has fewer. `weight` float32: 0 there.
+    """
+
+    rows: Int32[np.ndarray, "g t"]
+    weight: Float32[np.ndarray, "g t"]
+
+    @property
+    def size(self) -> int:
+        """Images in each group, filling ones included."""
+        return self.rows.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def group_images(owner: Int[np.ndarray, " n"], rank: Int[np.ndarray, " n"]) -> Groups:
+    """Gather images by owner, in the order of their rank.
+
+    **Arguments:** `owner`: any numbers; groups come in ascending order of them. `rank`: place of
+    an image in its group, every number from 0 once.
+    """
+    _, group = np.unique(owner, return_inverse=True)
+    count, size = int(group.max()) + 1, int(rank.max()) + 1
+    rows = np.full((count, size), -1, np.int32)
+    rows[group, rank] = np.arange(len(owner))
+    weight = (rows >= 0).astype(np.float32)
+    return Groups(np.where(rows >= 0, rows, rows[:, :1]).astype(np.int32), weight)
+
+
+def first_of_groups(groups: Groups, size: int) -> Groups:
+    """Keep the first `size` images of each group."""
+    return Groups(groups.rows[:, :size], groups.weight[:, :size])
+
+
+def draw_from_groups(groups: Groups, size: int, seed: int, epoch: int) -> Groups:
+    """Draw `size` images of each group for one epoch, without repeats; filling ones come last."""
+    if size >= groups.size:
+        return groups
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    lot = generator.random(groups.rows.shape) + (groups.weight == 0)
+    chosen = np.argsort(lot, axis=1)[:, :size]
+    rows, weight = (np.take_along_axis(field, chosen, axis=1) for field in groups)
+    return Groups(rows, weight)
+
+
+def group_plan(order: np.ndarray, groups: Groups, count: int) -> EpochPlan:
+    """Cut an order of groups into batches of `count` groups, the images of each side by side."""
+    plan = epoch_plan(order, count)
+    steps = len(plan.rows)
+    rows = groups.rows[plan.rows].reshape(steps, -1)
+    weight = (groups.weight[plan.rows] * plan.weight[:, :, None]).reshape(steps, -1)
+    return EpochPlan(rows, weight)

@@ -42,8 +42,9 @@ class Batch(NamedTuple):
 
     Fields: `pixels` complex64 `(b, p)`: orthonormal half-plane Fourier pixels of the normalised
     image, not centred, not CTF-corrected. `rotation` `(b, 3, 3)`, None if unknown. `shift`
-    `(b, 2)` in Å. `pixel_size` `(b,)` in Å. `ctf` None if the images carry none. `index`: row in
-    the prepared set. `weight`: 1, or 0 for the rows that only fill up the last batch.
+    `(b, 2)` in Å. `pixel_size` `(b,)` in Å. `ctf` None if the images carry none. `dose` (e/Å²)
+    that faded the images, None for single particles. `index`: row in the prepared set. `weight`:
+    1, or 0 for the rows that only fill up the last batch.
     """
 
     pixels: Complex[Array, "b p"]
@@ -54,6 +55,7 @@ class Batch(NamedTuple):
     # Hides the tuple's own method, which nobody needs of a batch.
     index: Int[Array, " b"]  # type: ignore[assignment]
     weight: Float[Array, " b"]
+    dose: Float[Array, " b"] | None = None
 
 
 class Normalization(NamedTuple):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from vitreous.particles.relion_tomo import is_tomo_table, read_tomo_table
 from vitreous.particles.stack_tables import count_error, header_pixel_size, read_stacks
 from vitreous.particles.star import read_star
 from vitreous.particles.table import ParticleTable
+from vitreous.particles.tilts import first_tilts
 from vitreous.particles.tomo_files import particles_of_set
 
 PathLike = str | os.PathLike
@@ -40,6 +41,8 @@ def read_particles(
     pose_unit: PoseUnit = "fraction",
     passthrough: PathLike | Sequence[PathLike] | None = None,
     tomograms: PathLike | None = None,
+    ind_of: Literal["images", "particles"] = "images",
+    tilts: int | None = None,
 ) -> ParticleTable:
     """Read a particle table; images are not touched, headers only where the table needs them.
 
@@ -50,12 +53,15 @@ def read_particles(
     - `datadir`: folder of the stacks, where the paths in the file lead nowhere.
     - `poses`, `ctf`: cryoDRGN pickles, in place of what the file says. They hold one entry for
       every row of the file, or for every selected row.
-    - `ind`: rows to keep, counted from 0: a file (`.pkl`, `.npy`, `.txt`) or an array.
+    - `ind`: rows to keep, counted from 0: a file (`.pkl`, `.npy`, `.txt`) or an array. With
+      `ind_of="particles"` it counts the particles of tilt series instead, in the order of the
+      file, and keeps all their images.
     - `pixel_size` (Å), `box`: of the stored images, in place of what the file says.
     - `pose_unit`: unit of the translations in `poses`: `"fraction"` of the box or `"pixel"`.
     - `passthrough`: `.cs` files to join; those beside the file are found by themselves.
     - `tomograms`: the `tomograms.star` (or `optimisation_set.star`) of RELION 5 particles, where
       the poses and CTF of the tilts stand; one beside the file is found by itself.
+    - `tilts`: of each particle of a tilt series keep the images exposed first, so many.
 
     **Raises:** `InputError` naming file, row and field, and how to mend it.
     """
@@ -73,8 +79,7 @@ def read_particles(
     if total == 0:
         raise InputError(f"{path}: has no particles")
     if ind is not None:
-        rows = _checked_rows(ind, total, path)
-        table = table.select(rows)
+        table = table.select(_selected_rows(table, ind, ind_of, path))
     if poses is not None:
         table = _with_poses(table, poses, pose_unit, total)
     if ctf is not None:
@@ -82,7 +87,7 @@ def read_particles(
         parameters = CTFParameters(*(_fit(np.asarray(f), table, total, ctf) for f in parameters))
         table = table.replace(ctf=parameters)
     _check_values(table)
-    return table
+    return table if tilts is None else first_tilts(table, tilts)
 
 
 def _read_relion(
@@ -184,6 +189,17 @@ def _sampling(
         if boxes is None:
             boxes = np.array([h.shape[2] for h in headers], np.int32)[stack_id]
     return sizes, boxes
+
+
+def _selected_rows(table: ParticleTable, ind: Any, ind_of: str, path: Path) -> np.ndarray:
+    if ind_of == "images" or table.particle is None:
+        return _checked_rows(ind, len(table), path)
+    wanted = _checked_rows(ind, int(table.particle.max()) + 1, path)
+    # Particle by particle, in the order they are asked for.
+    by_particle = np.argsort(table.particle, kind="stable")
+    owner = table.particle[by_particle]
+    start, stop = (np.searchsorted(owner, wanted, side=side) for side in ("left", "right"))
+    return np.concatenate([by_particle[a:b] for a, b in zip(start, stop, strict=True)])
 
 
 def _checked_rows(ind: Any, total: int, path: Path) -> np.ndarray:

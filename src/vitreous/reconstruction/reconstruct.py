@@ -12,13 +12,13 @@ from vitreous.errors import InputError
 from vitreous.imaging.ctf import Contrast, CTFParameters
 from vitreous.particles.prepare import ImageReader
 from vitreous.particles.table import ParticleTable
+from vitreous.particles.tilts import exposure_rank, select_tilts, weigh_tilts
 from vitreous.reconstruction.backprojection import CTFMethod, full_geometry
 from vitreous.reconstruction.finish import finish_halves, finish_whole
 from vitreous.reconstruction.fsc import resolution
 from vitreous.reconstruction.half_sets import half_sets
 from vitreous.reconstruction.insertion import SliceSums
 from vitreous.reconstruction.streaming import ImageColumns, sum_images
-from vitreous.reconstruction.tilts import dose_symmetric_weight, select_tilts, tilt_rank
 
 logger = logging.getLogger(__name__)
 
@@ -74,28 +74,12 @@ def apply_tilts(table: ParticleTable, options: TiltOptions) -> ParticleTable:
             f"{table.path}: no tilt series: images do not say which particle they show "
             "(_rlnGroupName and doses); leave out --tilt"
         )
-    ctf, dose = table.ctf, table.dose
-    scale = None if ctf is None or np.ptp(ctf.scale) < 1e-6 else np.asarray(ctf.scale)
-    if scale is not None:
-        order = -scale
-    elif dose is not None:
-        order = dose
-    else:
-        order = np.zeros(len(table), np.float32)
-    rank = tilt_rank(table.particle, order)
-    if options.dose_per_tilt is not None:
-        dose = (rank * options.dose_per_tilt).astype(np.float32)
-    if ctf is not None:
-        if scale is None:
-            ctf = ctf._replace(
-                scale=ctf.scale * dose_symmetric_weight(rank, options.angle_per_tilt)
-            )
-        if dose is not None:
-            ctf = ctf._replace(bfactor=np.zeros_like(ctf.bfactor))
+    rank = exposure_rank(table)
     keep = select_tilts(table.particle, rank, options.count, options.only_complete)
     if not keep.any():
         raise InputError(f"{table.path}: no particle has {options.count} tilts; lower --ntilts")
-    return table.replace(ctf=ctf, dose=dose).select(keep)
+    weighed = weigh_tilts(table, options.dose_per_tilt, options.angle_per_tilt)
+    return weighed.select(keep)
 
 
 def reconstruct(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import epoch_plan
+from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
 
 
@@ -17,15 +17,19 @@ def map_images(
     parameters: PyTree,
     data: PreparedImages,
     batch_size: int,
+    groups: Groups | None = None,
 ) -> PyTree:
     """Apply a pure function to every batch and join the results, one row a particle.
 
     **Arguments:** `function(parameters, batch)`: arrays whose first axis is the batch; compiled
-    once. `parameters`: any pytree.
+    once. `parameters`: any pytree. `groups`: images that come side by side, the tilts of a
+    particle; the function then gives one row a group.
 
-    **Returns:** NumPy arrays with `len(data)` rows in the structure of the function's result.
+    **Returns:** NumPy arrays with `len(data)` rows (or a row a group) in the structure of the
+    function's result.
     """
-    plan = epoch_plan(np.arange(len(data), dtype=np.int32), data.batch_size(batch_size))
+    plan = data.plan_in_order(batch_size, groups)
+    count = len(data) if groups is None else len(groups)
     parameters, rest = eqx.partition(parameters, eqx.is_array)
     if data.resident:
         apply = jax.jit(
@@ -49,4 +53,4 @@ def map_images(
         if len(parts) > 1:
             parts[-2] = jax.device_get(parts[-2])
     parts = [jax.device_get(part) for part in parts]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(data)], *parts)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)

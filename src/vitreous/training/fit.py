@@ -12,7 +12,7 @@ from rich.console import Console
 
 from vitreous.errors import InputError, Interrupted
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import epoch_plan, shuffled_order
+from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan, shuffled_order
 from vitreous.training.checkpoint import fill_leaves
 from vitreous.training.guard import check_losses, check_weights
 from vitreous.training.method import Method, State
@@ -101,8 +101,15 @@ class _Fit:
     def __init__(self, method, data, run, options, on_checkpoint) -> None:
         self.method, self.data, self.run, self.options = method, data, run, options
         self.on_checkpoint = on_checkpoint
-        self.batch_size = data.batch_size(options.batch_size)
-        self.steps = -(-len(data) // self.batch_size)
+        groups = self._groups(0)
+        if groups is None:
+            self.visits, self.batch_visits = len(data), data.batch_size(options.batch_size)
+            self.batch_size = self.batch_visits
+        else:
+            self.visits = len(groups)
+            self.batch_visits = data.groups_per_batch(options.batch_size, groups)
+            self.batch_size = self.batch_visits * groups.size
+        self.steps = -(-self.visits // self.batch_visits)
         # A window of the shuffled order is read at once: it must be whole steps.
         self.group = 1
         if options.shuffle_chunk > 1:
@@ -119,6 +126,18 @@ class _Fit:
         )
         self.last_checkpoint = time.monotonic()
         self.pending: Callable[[], None] | None = None
+
+    def _groups(self, epoch: int) -> Groups | None:
+        return self.method.groups(epoch) if hasattr(self.method, "groups") else None
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        """Lay out an epoch: every image once, or every group of images."""
+        options, groups = self.options, self._groups(epoch)
+        window = self.group * self.batch_visits
+        order = shuffled_order(self.visits, options.seed, epoch, options.shuffle_chunk, window)
+        if groups is None:
+            return epoch_plan(order, self.batch_visits)
+        return group_plan(order, groups, self.batch_visits)
 
     def go(self, stop) -> State:
         """Run all epochs that are left."""
@@ -151,9 +170,7 @@ class _Fit:
 
     def _epoch(self, arrays: PyTree, epoch: int, position: int, stop) -> PyTree:
         options, began = self.options, time.monotonic()
-        window = self.group * self.batch_size
-        order = shuffled_order(len(self.data), options.seed, epoch, options.shuffle_chunk, window)
-        plan = epoch_plan(order, self.batch_size)
+        plan = self._plan(epoch)
         under_way = self.stepper.epoch(plan, position, epoch * self.steps + position)
         self.interval_began = began
         while under_way.position < self.steps:

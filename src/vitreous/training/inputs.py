@@ -24,12 +24,13 @@ class DataOptions:
     """Say which particles are fitted and how their images are read.
 
     **Fields:** `poses`, `ctf`: cryoDRGN pickles in place of the table's columns. `ind`: selected
-    rows (file or indices). `datadir`, `pixel_size`: where the table leaves them open. `pose_unit`:
-    of the translations in `poses`.
-    `contrast`: of the particles; `"auto"` decides from the map of all images. `window_radius`:
-    None for no window. `lazy`: stream from disk even if the images fit. `storage`: precision of
-    prepared images. `normalization`: (mean, std) instead of the measured ones. `devices`: how
-    many, None for all.
+    rows (file or indices), or particles of tilt series (`ind_of`). `datadir`, `pixel_size`: where
+    the table leaves them open. `pose_unit`: of the translations in `poses`. `tomograms`: of RELION
+    5 particles. `tilts`: the images of each particle exposed first, None for all. `contrast`: of
+    the particles; `"auto"` decides from the map of all images. `window_radius`: None for no
+    window. `lazy`: stream from disk even if the images fit. `storage`: precision of prepared
+    images. `normalization`: (mean, std) instead of the measured ones. `devices`: how many, None
+    for all.
     """
 
     poses: str | None = None
@@ -37,7 +38,10 @@ class DataOptions:
     ind: str | Sequence[int] | None = None
     datadir: str | None = None
     pixel_size: float | None = None
+    ind_of: Literal["images", "particles"] = "images"
     pose_unit: PoseUnit = "fraction"
+    tomograms: str | None = None
+    tilts: int | None = None
     contrast: Literal["auto", "white", "dark"] = "auto"
     window_radius: float | None = 0.85
     lazy: bool = False
@@ -55,7 +59,10 @@ class DataOptions:
             "ctf": self.ctf,
             "ind": ind if ind is None or isinstance(ind, str) else list(ind),
             "pixel_size": self.pixel_size,
+            "ind_of": self.ind_of,
             "pose_unit": self.pose_unit,
+            "tomograms": self.tomograms,
+            "tilts": self.tilts,
         }
 
 
@@ -86,6 +93,12 @@ def prepared_images(
     **Arguments:** `contrast`: decided by now; anything but `"dark"` is white. `normalization`:
     numbers of an earlier run.
     """
+    if data.contrast == "dark" and table.sign is not None:
+        logger.warning(
+            "%s: its images are turned by their sign (blob/sign) already, and now once more; "
+            "leave --uninvert-data out",
+            table.path,
+        )
     stored = normalization or data.normalization
     count = data.devices or len(jax.devices())
     return PreparedImages.build(

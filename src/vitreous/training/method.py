@@ -17,9 +17,11 @@ class Method(Protocol):
     structure of the state. Leaves of the state that are no arrays (activation functions) stay
     as `init` made them.
 
-    Two more methods are used if present: `end_of_epoch(state, epoch) -> state`, called on the
-    host after every epoch (1-based), and `per_particle(state) -> pytree of bool`, which marks
-    the tables with one row a particle, to be spread over the devices like the images.
+    Three more methods are used if present: `end_of_epoch(state, epoch) -> state`, called on the
+    host after every epoch (1-based); `per_particle(state) -> pytree of bool`, which marks the
+    tables with one row a particle, to be spread over the devices like the images; and
+    `groups(epoch) -> Groups | None`, the images that come side by side in one batch (the tilts of
+    a particle), always of one size.
     """
 
     def init(self, key: Key[Array, ""]) -> State:

@@ -56,11 +56,25 @@ def test_pure_noise_scores_one():
 def test_bound_ignores_padding_and_holds_a_kl():
     error, kl = jnp.array([1.0, 3.0, 99.0]), jnp.array([2.0, 4.0, 99.0])
     weight = jnp.array([1.0, 1.0, 0.0])
-    loss, scalars = bound(error, kl, weight, weight.sum(), 10.0, jnp.float32(0.5), None)
+    counts = weight.sum(), weight.sum()
+    loss, scalars = bound(error, kl, weight, *counts, 10.0, jnp.float32(0.5), None)
     assert float(scalars["reconstruction"]) == 2
     assert float(loss) == pytest.approx(2 + 0.5 * 3 / 10)
-    held, _ = bound(error, kl, weight, weight.sum(), 10.0, jnp.float32(5.0), 2.0)
+    held, _ = bound(error, kl, weight, *counts, 10.0, jnp.float32(5.0), 2.0)
     assert float(held) == pytest.approx(2 + 2 * (5 - 3) ** 2 / 10)
+
+
+def test_a_particle_pays_its_kl_once_for_all_tilts():
+    # Three tilts of two particles, one of them missing; the third particle is padding.
+    error = jnp.array([1.0, 2.0, 3.0, 4.0, 5.0, 99.0, 99.0, 99.0, 99.0])
+    weight = jnp.array([1.0, 1, 1, 1, 1, 0, 0, 0, 0])
+    kl = jnp.array([2.0, 4.0, 99.0])
+    loss, scalars = bound(
+        error, kl, weight, jnp.float32(5), jnp.float32(2), 10.0, jnp.float32(0.5), None
+    )
+    # The bound of the set, per image: (Σ errors + β Σ KL / total) / images.
+    assert float(loss) == pytest.approx((15 + 0.5 * 6 / 10) / 5)
+    assert float(scalars["kl"]) == 3
 
 
 @pytest.mark.parametrize("importance", [None, np.linspace(4, 0.2, 16).astype(np.float32)])

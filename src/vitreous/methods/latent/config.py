@@ -28,7 +28,11 @@ class LatentConfig:
     that shell, so many of the others per step; None takes all), `latent_rate`,
     `init_latents` (run whose latents the autodecoder starts from), `pretrain_latent`
     (epochs with frozen latents), `seed`. *Poses*: `refine_poses`, `pretrain_pose` (epochs before
-    it begins), `pose_rate` (Adam step: multiples of 1° and 1 Å).
+    it begins), `pose_rate` (Adam step: multiples of 1° and 1 Å). *Tilt series*: `by_particle` (one
+    latent for all tilts of a particle, else one an image), `tilts` (so many of each particle,
+    those exposed first; None: all), `random_tilts` (as many, drawn anew every epoch),
+    `dose_per_tilt` (e/Å², in place of the file's doses), `angle_per_tilt` (degrees, where the file
+    has no scale factors).
     """
 
     kind: Kind = "vae"
@@ -66,6 +70,11 @@ class LatentConfig:
     refine_poses: bool = False
     pretrain_pose: int = 1
     pose_rate: float = 0.05
+    by_particle: bool = True
+    tilts: int | None = None
+    random_tilts: bool = False
+    dose_per_tilt: float | None = None
+    angle_per_tilt: float = 3.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,6 +86,10 @@ class LatentConfig:
             raise InputError(f"--beta is a number or one of a, b, c, d; not {self.beta!r}")
         if self.beta_control is not None and self.beta is None:
             raise InputError("--beta-control needs --beta, the KL divergence to hold")
+        if self.tilts is not None and self.tilts < 1:
+            raise InputError(f"--ntilts must be at least 1, not {self.tilts}")
+        if self.random_tilts and self.tilts is None:
+            raise InputError("--random-tilts needs --ntilts, how many to draw")
         for name in ("epochs", "batch_size", "encoder_width", "decoder_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")

@@ -19,7 +19,8 @@ class EncoderInput(NamedTuple):
     """Hold what an encoder may look at, for the leading (low-frequency) pixels of each image.
 
     **Fields:** `pixels`: centred image. `ctf`: CTF. `consensus`: slice of the consensus map, or
-    None. `inverse_noise`: 1 / noise power. `rotation`: volume to image.
+    None. `inverse_noise`: 1 / noise power. `rotation`: volume to image. `weight`: 0 for images
+    that only fill up; `tilts` images in a row show one particle.
     """
 
     pixels: Complex[Array, "b q"]
@@ -27,19 +28,41 @@ class EncoderInput(NamedTuple):
     consensus: Complex[Array, "b q"] | None
     inverse_noise: Float[Array, " q"]
     rotation: Float[Array, "b 3 3"]
+    weight: Float[Array, " b"] | None = None
+    tilts: int = 1
+
+
+def over_tilts(values: Float[Array, "b f"], seen: EncoderInput) -> Float[Array, "g f"]:
+    """Add up what the images of each particle say."""
+    if seen.tilts == 1:
+        return values
+    if seen.weight is not None:
+        values = values * seen.weight[:, None]
+    return jnp.sum(values.reshape(-1, seen.tilts, values.shape[1]), axis=1)
+
+
+def mean_over_tilts(values: Float[Array, "b f"], seen: EncoderInput) -> Float[Array, "g f"]:
+    """Average what the images of each particle say."""
+    if seen.tilts == 1:
+        return values
+    count = over_tilts(jnp.ones((len(values), 1)), seen)
+    return over_tilts(values, seen) / jnp.maximum(count, 1.0)
 
 
 def _phase_flipped(seen: EncoderInput) -> Complex[Array, "b q"]:
     return seen.pixels * jnp.sign(seen.ctf).astype(seen.pixels.dtype)
 
 
-def lifted_residual(lifting: Lifting, seen: EncoderInput) -> Float[Array, "b v"]:
-    """Lift the matched-filtered difference between images and consensus."""
+def lifted_residual(lifting: Lifting, seen: EncoderInput) -> Float[Array, "g v"]:
+    """Lift the matched-filtered difference between images and consensus, summed over tilts.
+
+    In the molecule's frame the tilts of a particle speak of the same voxels: evidence adds.
+    """
     residual = seen.pixels
     if seen.consensus is not None:
         residual = residual - seen.ctf.astype(residual.dtype) * seen.consensus
     matched = residual * (seen.ctf * seen.inverse_noise[None]).astype(residual.dtype)
-    return lifting(matched, seen.rotation)
+    return over_tilts(lifting(matched, seen.rotation), seen)
 
 
 class LiftEncoder(eqx.Module):
@@ -49,10 +72,10 @@ class LiftEncoder(eqx.Module):
     scale: Float[Array, ""]
     lifting: Lifting
 
-    def __call__(self, seen: EncoderInput) -> Float[Array, "b outputs"]:
-        """Return the network's outputs; the viewing direction is an input too."""
+    def __call__(self, seen: EncoderInput) -> Float[Array, "g outputs"]:
+        """Return the network's outputs; the (mean) viewing direction is an input too."""
         features = lifted_residual(self.lifting, seen) * jax.lax.stop_gradient(self.scale)
-        view = seen.rotation.reshape(-1, 9)
+        view = mean_over_tilts(seen.rotation.reshape(-1, 9), seen)
         return self.network(jnp.concatenate([features, view], axis=1))
 
 
@@ -61,10 +84,11 @@ class PixelEncoder(eqx.Module):
 
     network: ResidualMLP
 
-    def __call__(self, seen: EncoderInput) -> Float[Array, "b outputs"]:
-        """Return the network's outputs."""
+    def __call__(self, seen: EncoderInput) -> Float[Array, "g outputs"]:
+        """Return the network's outputs, averaged over the tilts of a particle."""
         flipped = _phase_flipped(seen)
-        return self.network(jnp.concatenate([flipped.real, flipped.imag], axis=1))
+        out = self.network(jnp.concatenate([flipped.real, flipped.imag], axis=1))
+        return mean_over_tilts(out, seen)
 
 
 class ConvEncoder(eqx.Module):
@@ -98,8 +122,8 @@ class ConvEncoder(eqx.Module):
         """Side of the image the convolutions see: just large enough for the band."""
         return min(self.box, 2 * self.band + 2)
 
-    def __call__(self, seen: EncoderInput) -> Float[Array, "b outputs"]:
-        """Return the network's outputs."""
+    def __call__(self, seen: EncoderInput) -> Float[Array, "g outputs"]:
+        """Return the network's outputs, averaged over the tilts of a particle."""
         size = self.side
         k = FourierPixels(self.box, self.band).frequency.astype(int)
         half = jnp.zeros((seen.pixels.shape[0], size, size // 2 + 1), seen.pixels.dtype)
@@ -112,7 +136,7 @@ class ConvEncoder(eqx.Module):
                 x = jax.nn.relu(norm(convolution(x)))
             return x.reshape(-1)
 
-        return self.head(jax.vmap(features)(images))
+        return mean_over_tilts(self.head(jax.vmap(features)(images)), seen)
 
 
 Encoder = LiftEncoder | PixelEncoder | ConvEncoder

@@ -27,7 +27,9 @@ from vitreous.particles import (
     write_map,
 )
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.order import Groups, group_images
 from vitreous.particles.prepare import Batch
+from vitreous.particles.tilts import exposure_rank, weigh_tilts
 from vitreous.reconstruction.foundation import (
     Foundation,
     centred_pixels,
@@ -74,21 +76,23 @@ def train(
         batch_size=config.batch_size,
         seed=config.seed,
     )
-    if not resume:
-        Run.check_vacant(outdir, overwrite)
-    arguments = data.particle_arguments(particles)
-    table = read_checked(arguments)
-    source = ImageSource(table)
     if resume:
         run = Run.open(outdir)
         config = _resumed_config(run, config)
     else:
+        Run.check_vacant(outdir, overwrite)
+    data = tilt_data(config, data)
+    arguments = data.particle_arguments(particles)
+    table = read_checked(arguments)
+    source = ImageSource(table)
+    if not resume:
         run = Run.create(
             outdir,
             {
                 "method": "latent",
                 "particles": arguments,
                 "images": len(table),
+                "latents_of": latents_of(config, table),
                 "box": int(source.box),
                 "pixel_size": float(np.median(table.pixel_size)),
                 "data": asdict(replace(data, ind=None)),
@@ -104,6 +108,29 @@ def train(
 
     fit(method, prepared, run, options, on_checkpoint)
     return run
+
+
+def tilt_data(config: LatentConfig, data: DataOptions) -> DataOptions:
+    """Read tilt series as the settings want them: by particle, and only the tilts in use."""
+    return replace(
+        data,
+        ind_of="particles" if config.by_particle else "images",
+        # Tilts drawn anew every epoch are drawn from all.
+        tilts=None if config.random_tilts else config.tilts,
+    )
+
+
+def latents_of(config: LatentConfig, table: ParticleTable) -> str:
+    """Say what has a latent of its own: `particles` of a tilt series, or `images`."""
+    return "particles" if config.by_particle and table.particle is not None else "images"
+
+
+def _tilts_together(config: LatentConfig, table: ParticleTable) -> Groups | None:
+    """Gather the tilts that share a latent; None where every image has its own, or none has."""
+    if config.kind == "homogeneous" or latents_of(config, table) == "images":
+        return None
+    assert table.particle is not None
+    return group_images(table.particle, exposure_rank(table))
 
 
 def _resumed_config(run: Run, config: LatentConfig) -> LatentConfig:
@@ -123,6 +150,8 @@ def _prepare(
     data: DataOptions,
 ) -> tuple[LatentMethod, PreparedImages]:
     """Prepare images and lay the foundation, or read back the one of a resumed run."""
+    if table.particle is not None:
+        table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
     box = source.box
     limit = (box - 1) // 2
     shell = min(config.max_shell or limit, limit)
@@ -158,7 +187,8 @@ def _prepare(
         write_foundation(run, foundation)
     one_cpu = [device.platform for device in prepared.devices] == ["cpu"]
     piece = _CPU_PIECE if one_cpu else None
-    method = LatentMethod(config, foundation, pixels, len(table), piece_rows=piece)
+    tilts = _tilts_together(config, table)
+    method = LatentMethod(config, foundation, pixels, len(table), piece_rows=piece, tilts=tilts)
     if run.checkpoints.latest() is None:
         method.start = measure_start(method, prepared)
     return method, prepared
@@ -197,7 +227,7 @@ def save_results(
         save_latent_pickle(run.path / f"z.{epoch}.pkl", mean, log_variance)
     elif config.kind == "autodecoder":
         assert state.latents is not None
-        mean = np.asarray(state.latents.values)[: len(prepared)]
+        mean = np.asarray(state.latents.values)[: method.particles]
         run.save_latents(Latents(mean, None), epoch)
         save_latent_pickle(run.path / f"z.{epoch}.pkl", mean)
     else:
@@ -214,7 +244,7 @@ def save_results(
 def infer_latents(
     method: LatentMethod, state: LatentState, prepared: PreparedImages
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
-    """Run the encoder over all particles, in the order of the table."""
+    """Run the encoder over all particles, in the order of the table (of their numbers)."""
 
     def encode(state: LatentState, batch: Batch):
         correction = None if state.poses is None else state.poses.values[batch.index]
@@ -222,7 +252,7 @@ def infer_latents(
         centred = centred_pixels(batch, method.pixels, pose.shift)
         return method.encode(state.model, batch, pose, centred, transfer_of(batch, method.pixels))
 
-    return map_images(encode, state, prepared, _ENCODE_BATCH)
+    return map_images(encode, state, prepared, _ENCODE_BATCH, method.shown())
 
 
 def refined_table(method: LatentMethod, state: LatentState, table: ParticleTable) -> ParticleTable:

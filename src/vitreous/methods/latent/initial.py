@@ -29,29 +29,29 @@ def measure_start(method: LatentMethod, data: PreparedImages) -> Start:
     """Measure on the images what a fit needs before its first step."""
     config = method.config
     if config.kind == "vae" and config.encoder == "lift":
-        first = next(iter(data.in_order(_BATCH)))
+        first = next(iter(data.in_order(_BATCH, method.shown())))
         spread = float(np.std(np.asarray(_features(method)(first))))
         return Start(feature_scale=1 / max(spread, 1e-12))
     if config.init_latents is not None:
-        return Start(latents=borrowed_latents(config.init_latents, len(data), config.zdim))
+        return Start(latents=borrowed_latents(config.init_latents, method.particles, config.zdim))
     if config.kind == "autodecoder" and method.foundation.consensus is not None:
         return Start(latents=component_latents(method, data, config.zdim))
     return Start()
 
 
-def borrowed_latents(folder: str, images: int, count: int) -> Float[np.ndarray, "n d"]:
-    """Return the latents of another run of the same images, the widest axis of unit variance.
+def borrowed_latents(folder: str, particles: int, count: int) -> Float[np.ndarray, "n d"]:
+    """Return the latents of another run of the same particles, the widest axis of unit variance.
 
     Axes that the other run does not have stay 0; those beyond `count` are left out.
 
-    **Raises:** `InputError` if that run has other images, or no latents.
+    **Raises:** `InputError` if that run has other particles, or no latents.
     """
     z = np.asarray(Run.open(folder).latents().mean, np.float64)
-    if len(z) != images:
-        raise InputError(f"{folder}: latents of {len(z)} images, this fit has {images}")
+    if len(z) != particles:
+        raise InputError(f"{folder}: latents of {len(z)} particles, this fit has {particles}")
     z = z - z.mean(axis=0)
     z = z[:, np.argsort(-z.var(axis=0), kind="stable")[:count]]
-    latents = np.zeros((images, count), np.float32)
+    latents = np.zeros((particles, count), np.float32)
     latents[:, : z.shape[1]] = z / max(float(z[:, 0].std()), 1e-12)
     return latents
 
@@ -63,36 +63,38 @@ def component_latents(
 
     Components beyond what the images can tell stay 0.
     """
-    features = _features(method)
+    features, shown = _features(method), method.shown()
     kept: list[np.ndarray] = []
-    for batch in data.in_order(_BATCH):
+    for batch in data.in_order(_BATCH, shown):
         if sum(map(len, kept)) >= _PCA_IMAGES:
             break
-        kept.append(np.asarray(features(batch))[np.asarray(batch.weight) > 0])
+        found = np.asarray(features(batch))
+        is_real = np.asarray(batch.weight).reshape(len(found), -1).max(axis=1) > 0
+        kept.append(found[is_real])
     sample = np.concatenate(kept)
-    found = min(count, *sample.shape)
-    pca = PCA(found, svd_solver="randomized", random_state=method.config.seed).fit(sample)
+    axes = min(count, *sample.shape)
+    pca = PCA(axes, svd_solver="randomized", random_state=method.config.seed).fit(sample)
     basis, mean = jnp.asarray(pca.components_.T), jnp.asarray(pca.mean_)
     project = jax.jit(lambda batch: (features(batch) - mean[None]) @ basis)
-    rows = [np.asarray(project(batch)) for batch in data.in_order(_BATCH)]
-    z = np.concatenate(rows)[: len(data)]
-    latents = np.zeros((len(data), count), np.float32)
-    latents[:, :found] = z / max(float(z[:, 0].std()), 1e-12)
+    rows = [np.asarray(project(batch)) for batch in data.in_order(_BATCH, shown)]
+    z = np.concatenate(rows)[: method.particles]
+    latents = np.zeros((method.particles, count), np.float32)
+    latents[:, :axes] = z / max(float(z[:, 0].std()), 1e-12)
     return latents
 
 
 def _features(method: LatentMethod):
-    """Return the jitted function from a batch to its lifted residuals."""
+    """Return the jitted function from a batch to the lifted residual of each particle."""
     lifting = Lifting(method.pixels.box, method.band, method.foundation.radius)
     consensus = method.foundation.consensus
     grid = None if consensus is None else volume_to_grid(jnp.asarray(consensus))
     q = method.band_pixels
 
     @jax.jit
-    def features(batch: Batch) -> Float[Array, "b v"]:
+    def features(batch: Batch) -> Float[Array, "g v"]:
         centred = centred_pixels(batch, method.pixels, batch.shift)[:, :q]
         ctf = transfer_of(batch, method.pixels)[:, :q]
-        seen = method.encoder_input(grid, centred, ctf, known_rotation(batch))
+        seen = method.encoder_input(grid, centred, ctf, known_rotation(batch), batch.weight)
         return lifted_residual(lifting, seen)
 
     return features

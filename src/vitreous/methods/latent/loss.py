@@ -50,23 +50,29 @@ def squared_error(
 
 def bound(
     error: Float[Array, " b"],
-    divergence: Float[Array, " b"],
+    divergence: Float[Array, " g"],
     image_weight: Float[Array, " b"],
     images: Float[Array, ""],
+    particles: Float[Array, ""],
     total: float,
     beta: Float[Array, ""],
     control: float | None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Combine error and KL: `error + β KL / total`, or `error + γ (β − KL)² / total`.
 
-    **Arguments:** `image_weight`: 0 for the padding of a last batch. `images`: number of real
-    images to average over; more than are given when a batch is worked on in pieces, whose bounds
-    then add up. `control`: γ of a controlled VAE, where β is the KL to hold.
+    The error is the mean over images, the KL that over particles. A particle pays its KL once,
+    however many tilts show it: in the bound it weighs as much as one image's share of the error.
+
+    **Arguments:** `divergence`: of each particle; its images stand side by side. `image_weight`:
+    0 for padding. `images`, `particles`: how many real ones to average over; more than are given
+    when a batch is worked on in pieces, whose bounds then add up. `control`: γ of a controlled
+    VAE, where β is the KL to hold.
     """
     reconstruction = jnp.sum(error * image_weight) / images
-    kl = jnp.sum(divergence * image_weight) / images
+    is_real = jnp.max(image_weight.reshape(divergence.shape[0], -1), axis=1)
+    kl = jnp.sum(divergence * is_real) / particles
     if control is None:
-        loss = reconstruction + beta * kl / total
+        loss = reconstruction + beta * kl * (particles / images) / total
     else:
         loss = reconstruction + control * (beta - kl) ** 2 / total
     return loss, {"loss": loss, "reconstruction": reconstruction, "kl": kl}

@@ -26,6 +26,7 @@ from vitreous.methods.latent.poses import Pose, corrected_pose
 from vitreous.methods.latent.positional_encoding import build_encoding
 from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
 from vitreous.methods.latent.row_adam import RowTable, gather_rows
+from vitreous.particles.order import Groups, draw_from_groups, first_of_groups
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import (
     Foundation,
@@ -97,10 +98,14 @@ class LatentMethod:
         images: int,
         start: Start | None = None,
         piece_rows: int | None = None,
+        tilts: Groups | None = None,
     ) -> None:
-        """**Arguments:** `pixels`: of every batch. `images`: rows of the per-particle tables.
+        """**Arguments:** `pixels`: of every batch. `images`: how many there are.
 
         `piece_rows`: pixels of a batch worked on at a time; None takes them all.
+
+        `tilts`: the images of each particle, in order of exposure, where a particle has one
+        latent for all of them; None gives every image its own.
 
         `start`: what is measured on the images before the first step; not needed to decode.
         """
@@ -110,6 +115,13 @@ class LatentMethod:
         self.images = images
         self.start = start or Start()
         self.piece_rows = piece_rows
+        self.all_tilts = tilts
+        wanted = config.tilts if config.random_tilts and config.tilts else None
+        self.tilts = 1 if tilts is None else min(wanted or tilts.size, tilts.size)
+        self.particles = images if tilts is None else len(tilts)
+        self.owner = np.arange(images, dtype=np.int32)
+        if tilts is not None:
+            self.owner[tilts.rows] = np.arange(len(tilts), dtype=np.int32)[:, None]
         band = default_band(pixels.box) if config.encoder_band is None else config.encoder_band
         self.band = min(band, pixels.max_shell) if band > 0 else pixels.max_shell
         self.band_pixels = pixels.count_up_to(self.band)
@@ -124,6 +136,24 @@ class LatentMethod:
             optax.scale_by_adam(),
             optax.add_decayed_weights(config.weight_decay),
         )
+
+    def groups(self, epoch: int) -> Groups | None:
+        """Say which images of an epoch belong together: the tilts of each particle it uses."""
+        if self.all_tilts is None:
+            return None
+        if self.config.random_tilts:
+            return draw_from_groups(self.all_tilts, self.tilts, self.config.seed, epoch)
+        return first_of_groups(self.all_tilts, self.tilts)
+
+    def shown(self) -> Groups | None:
+        """Say by which images a particle is judged in the end: those exposed first."""
+        return None if self.all_tilts is None else first_of_groups(self.all_tilts, self.tilts)
+
+    def particle_of(self, batch: Batch) -> Int[Array, " g"]:
+        """Return which latent each group of images in a batch has."""
+        if self.all_tilts is None:
+            return batch.index
+        return jnp.asarray(self.owner)[batch.index.reshape(-1, self.tilts)[:, 0]]
 
     def init(self, key: jax.Array) -> LatentState:
         """Make networks, optimiser state and per-particle tables."""
@@ -165,7 +195,7 @@ class LatentMethod:
         model = LatentModel(decoder, encoder)
         latents = None
         if config.kind == "autodecoder":
-            start = 0.1 * jax.random.normal(k_latents, (self.images, config.zdim))
+            start = 0.1 * jax.random.normal(k_latents, (self.particles, config.zdim))
             if self.start.latents is not None:
                 start = jnp.asarray(self.start.latents, jnp.float32)
             latents = RowTable.start(start)
@@ -202,13 +232,17 @@ class LatentMethod:
         pose: Pose,
         centred: Complex[Array, "b p"],
         ctf: Float[Array, "b p"],
-    ) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
-        """Infer mean and log-variance of each image's latent."""
+    ) -> tuple[Float[Array, "g d"], Float[Array, "g d"]]:
+        """Infer mean and log-variance of each particle's latent."""
         assert model.encoder is not None
         q = self.band_pixels
         rotation = jax.lax.stop_gradient(pose.rotation)
         seen = self.encoder_input(
-            model.decoder.consensus, jax.lax.stop_gradient(centred[:, :q]), ctf[:, :q], rotation
+            model.decoder.consensus,
+            jax.lax.stop_gradient(centred[:, :q]),
+            ctf[:, :q],
+            rotation,
+            batch.weight,
         )
         out = model.encoder(seen)
         return out[:, : self.config.zdim], out[:, self.config.zdim :]
@@ -219,6 +253,7 @@ class LatentMethod:
         centred: Complex[Array, "b q"],
         ctf: Float[Array, "b q"],
         rotation: Float[Array, "b 3 3"],
+        weight: Float[Array, " b"],
     ) -> EncoderInput:
         """Gather what an encoder may look at, for the leading pixels of a batch."""
         q = centred.shape[1]
@@ -226,7 +261,8 @@ class LatentMethod:
         if consensus is not None:
             frequency = jnp.asarray(self.pixels.frequency[:q])
             expected = slice_grid(consensus, rotation, frequency)
-        return EncoderInput(centred, ctf, expected, jnp.asarray(self.inverse_noise[:q]), rotation)
+        inverse_noise = jnp.asarray(self.inverse_noise[:q])
+        return EncoderInput(centred, ctf, expected, inverse_noise, rotation, weight, self.tilts)
 
     def step(
         self, state: LatentState, batch: Batch, key: jax.Array, progress: Float[Array, ""]
@@ -235,7 +271,8 @@ class LatentMethod:
         config = self.config
         mask = trainable(state.model)
         moving, fixed = eqx.partition(state.model, mask)
-        z = None if state.latents is None else gather_rows(state.latents, batch.index)
+        particle = self.particle_of(batch)
+        z = None if state.latents is None else gather_rows(state.latents, particle)
         correction = None if state.poses is None else gather_rows(state.poses, batch.index)
         beta = beta_at(config.beta_value, state.images_seen.astype(jnp.float32))
 
@@ -255,45 +292,48 @@ class LatentMethod:
         if latents is not None:
             speed = jnp.where(epoch >= config.pretrain_latent, config.latent_rate, 0.0)
             speed = speed * rate / config.learning_rate
-            latents = latents.update(batch.index, gradient[1], speed, batch.weight)
+            is_real = jnp.max(batch.weight.reshape(particle.shape[0], -1), axis=1)
+            latents = latents.update(particle, gradient[1], speed, is_real)
         if poses is not None:
             speed = jnp.where(epoch >= config.pretrain_pose, config.pose_rate, 0.0)
             poses = poses.update(batch.index, gradient[2], speed, batch.weight)
         seen = state.images_seen + jnp.sum(batch.weight > 0).astype(jnp.int32)
         return LatentState(model, optimizer, latents, poses, seen), scalars
 
-    def _pieces(self, batch_size: int) -> int:
+    def _pieces(self, particles: int) -> int:
         """Choose in how many pieces a batch is worked on: few enough rows stay in the cache."""
         if self.piece_rows is None or self.config.beta_control is not None:
             return 1
-        wanted = batch_size * self.sampler.count / self.piece_rows
-        divisors = [m for m in range(1, batch_size + 1) if batch_size % m == 0]
-        return next((m for m in divisors if m >= wanted), batch_size)
+        wanted = particles * self.tilts * self.sampler.count / self.piece_rows
+        divisors = [m for m in range(1, particles + 1) if particles % m == 0]
+        return next((m for m in divisors if m >= wanted), particles)
 
     def _gradient(
         self,
         moving: LatentModel,
         fixed: LatentModel,
-        z: Float[Array, "b d"] | None,
+        z: Float[Array, "g d"] | None,
         correction: Float[Array, "b 5"] | None,
         batch: Batch,
         beta: Float[Array, ""],
         key: jax.Array,
     ) -> tuple[tuple[Any, Any, Any], dict[str, Array]]:
         """Differentiate the loss by networks and by the batch's rows, piece by piece."""
-        images = jnp.maximum(jnp.sum(batch.weight), 1.0)
+        particles = batch.index.shape[0] // self.tilts
+        is_real = jnp.max(batch.weight.reshape(particles, -1), axis=1)
+        counts = tuple(jnp.maximum(jnp.sum(weight), 1.0) for weight in (batch.weight, is_real))
         k_latent, k_pixels = jax.random.split(key)
         pixels = self.sampler(k_pixels)
         # Drawn for the whole batch, so that the pieces change nothing but the order of sums.
-        noise = jax.random.normal(k_latent, (batch.index.shape[0], self.config.zdim))
+        noise = jax.random.normal(k_latent, (particles, self.config.zdim))
 
         def objective(variables, batch, noise):
             moving, z, correction = variables
             model = eqx.combine(moving, fixed)
-            return self._loss(model, batch, z, correction, images, beta, pixels, noise)
+            return self._loss(model, batch, z, correction, counts, beta, pixels, noise)
 
         differentiate = jax.grad(objective, has_aux=True)
-        count = self._pieces(batch.index.shape[0])
+        count = self._pieces(particles)
         if count == 1:
             return differentiate((moving, z, correction), batch, noise)
 
@@ -316,17 +356,17 @@ class LatentMethod:
         self,
         model: LatentModel,
         batch: Batch,
-        latents: Float[Array, "b d"] | None,
+        latents: Float[Array, "g d"] | None,
         poses: Float[Array, "b 5"] | None,
-        images: Float[Array, ""],
+        counts: tuple[Float[Array, ""], Float[Array, ""]],
         beta: Float[Array, ""],
         pixels: tuple[Int[Array, " s"], Float[Array, " s"]],
-        noise: Float[Array, "b d"],
+        noise: Float[Array, "g d"],
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         pose = self.pose(batch, poses)
         centred = centred_pixels(batch, self.pixels, pose.shift)
         ctf = transfer_of(batch, self.pixels)
-        divergence = jnp.zeros(batch.index.shape)
+        divergence = jnp.zeros(batch.index.shape[0] // self.tilts)
         z = latents
         if model.encoder is not None:
             mean, log_variance = self.encode(model, batch, pose, centred, ctf)
@@ -335,6 +375,9 @@ class LatentMethod:
         elif latents is not None:
             # The KL divergence of a point estimate, up to its constant: a unit Gaussian prior.
             divergence = 0.5 * jnp.sum(latents**2, axis=-1)
+        if z is not None and self.tilts > 1:
+            # All tilts of a particle show the same state.
+            z = jnp.repeat(z, self.tilts, axis=0)
         chosen, sampling = pixels
         frequency = jnp.asarray(self.pixels.frequency)[chosen]
         sliced = model.decoder.slices(pose.rotation, frequency, z)
@@ -342,4 +385,4 @@ class LatentMethod:
         weight = jnp.asarray(self.pixels.weight * self.inverse_noise)[chosen] * sampling
         error = squared_error(centred[:, chosen], predicted, weight, self.total)
         control = self.config.beta_control
-        return bound(error, divergence, batch.weight, images, self.total, beta, control)
+        return bound(error, divergence, batch.weight, *counts, self.total, beta, control)

@@ -1,0 +1,179 @@
+"""Tilt series: one latent a particle, made from what all of its images say together."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from two_states import write_tilt_series
+
+from vitreous.analysis.variables import latent_rows, particle_table
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.geometry.rotations import random_rotations
+from vitreous.imaging.ctf import evaluate_ctf
+from vitreous.imaging.dose import dose_filter
+from vitreous.methods.latent.config import LatentConfig
+from vitreous.methods.latent.encoder import EncoderInput, build_encoder
+from vitreous.methods.latent.fit import DataOptions, train
+from vitreous.metrics.neighbours import state_accuracy
+from vitreous.particles import read_latent_pickle, read_particles
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.prepare import Normalization
+from vitreous.reconstruction.foundation import pixel_frequencies, transfer_of
+from vitreous.training.fit import FitOptions
+
+SMALL = LatentConfig(
+    zdim=2,
+    encoder_width=48,
+    decoder_width=48,
+    decoder_layers=2,
+    encoder_layers=1,
+    epochs=4,
+    batch_size=36,
+)
+QUIET = FitOptions(quiet=True, checkpoint_every=4)
+
+
+@pytest.fixture(scope="module")
+def tilt_set(tmp_path_factory):
+    """200 particles × 9 tilts; noise with 30 times the power of the signal."""
+    folder = tmp_path_factory.mktemp("tilts")
+    return write_tilt_series(folder, particles=200, noise=5.5)
+
+
+@pytest.fixture(scope="module")
+def by_particle(tilt_set, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    return train(tilt_set.star, folder, SMALL, options=QUIET)
+
+
+@pytest.mark.slow
+def test_tilts_together_tell_what_single_images_do_not(tilt_set, by_particle, tmp_path):
+    z = by_particle.latents().mean
+    assert z.shape == (200, 2)
+    together = state_accuracy(z, tilt_set.state)
+    config = replace(SMALL, by_particle=False)
+    alone = train(tilt_set.star, tmp_path / "run", config, options=QUIET).latents().mean
+    owner = tilt_set.table.particle
+    assert alone.shape == (len(owner), 2)
+    mean = np.stack([alone[owner == p].mean(axis=0) for p in range(200)])
+    assert together > 0.95
+    assert state_accuracy(alone, tilt_set.state[owner]) < together - 0.2
+    # Averaging the latents of the images afterwards does not make up for it.
+    assert state_accuracy(mean, tilt_set.state) < together - 0.1
+
+
+@pytest.mark.slow
+def test_run_folder_counts_particles(tilt_set, by_particle):
+    mean, log_variance = read_latent_pickle(by_particle.path / "z.4.pkl")
+    np.testing.assert_array_equal(mean, by_particle.latents().mean)
+    assert log_variance.shape == (200, 2)
+    table = by_particle.table()
+    assert len(table) == by_particle.config["images"] == len(tilt_set.table)
+    first = particle_table(by_particle, 200)
+    np.testing.assert_array_equal(first.particle, np.arange(200))
+    np.testing.assert_array_equal(latent_rows(by_particle, first, 200), np.arange(200))
+    volume = by_particle.decode(mean[:1])
+    assert volume.shape == (1, 24, 24, 24)
+
+
+@pytest.mark.slow
+def test_autodecoder_with_drawn_tilts_of_selected_particles(tilt_set, tmp_path):
+    chosen = np.r_[np.arange(10, 150), 3]
+    config = replace(SMALL, kind="autodecoder", tilts=6, random_tilts=True)
+    data = DataOptions(ind=chosen.tolist())
+    run = train(tilt_set.star, tmp_path / "run", config, data, QUIET)
+    z = run.latents().mean
+    assert z.shape == (141, 2)
+    # Latents come in the order of the particles' numbers, and lead back to them.
+    numbers = latent_rows(run, particle_table(run, 141), 141)
+    np.testing.assert_array_equal(numbers, np.sort(chosen))
+    assert state_accuracy(z, tilt_set.state[numbers]) > 0.9
+    back = read_particles(tilt_set.star, ind=numbers[:2], ind_of="particles")
+    assert set(back.particle) == {3, 10}
+    expected = np.isin(tilt_set.table.particle, [3, 10])
+    assert len(back) == expected.sum()
+
+
+def test_reading_keeps_the_tilts_exposed_first(tilt_set):
+    table = read_particles(tilt_set.star, tilts=4, ind=[7, 2, 30], ind_of="particles")
+    assert table.particle.tolist() == [7] * 4 + [2] * 4 + [30] * 4
+    whole = tilt_set.table
+    for particle in (7, 2, 30):
+        all_doses = np.sort(whole.dose[whole.particle == particle])
+        np.testing.assert_array_equal(
+            np.sort(table.dose[table.particle == particle]), all_doses[:4]
+        )
+
+
+def test_images_fade_with_their_dose(tilt_set):
+    """The model of a tilt image is CTF × dose filter, as in backprojection."""
+
+    class Source:
+        box = 24
+
+        def __len__(self):
+            return len(tilt_set.table)
+
+        def read(self, index):
+            return np.zeros((len(index), 24, 24), np.float32)
+
+    def batch_of(table):
+        data = PreparedImages.build(
+            table, Source(), normalization=Normalization(0.0, 1.0), resident=False
+        )
+        return next(data.in_order(4)), data.pixels
+
+    batch, pixels = batch_of(tilt_set.table)
+    frequency = pixel_frequencies(batch, pixels)
+    ctf = evaluate_ctf(frequency, batch.ctf)
+    faded = ctf * dose_filter(frequency, jnp.asarray(tilt_set.table.dose[:4]), jnp.full(4, 300.0))
+    np.testing.assert_allclose(transfer_of(batch, pixels), faded, atol=1e-6)
+    # Where B factors say how images faded, doses do not say it once more.
+    table = tilt_set.table
+    decayed = replace(table, ctf=table.ctf._replace(bfactor=4 * table.dose))
+    batch, pixels = batch_of(decayed)
+    assert batch.dose is None
+    np.testing.assert_allclose(
+        transfer_of(batch, pixels), evaluate_ctf(frequency, batch.ctf), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["lift", "resid"])
+def test_evidence_of_tilts_adds_up_whatever_fills_the_gaps(kind):
+    box, band, key = 16, 5, jax.random.key(0)
+    pixels = FourierPixels(box, band)
+    encoder = build_encoder(
+        kind, box=box, band=band, radius=5.0, latent_size=2, width=8, depth=1, key=key
+    )
+    values = jax.random.normal(key, (6, len(pixels), 2))
+    seen = EncoderInput(
+        jax.lax.complex(values[..., 0], values[..., 1]),
+        jnp.ones((6, len(pixels))),
+        None,
+        jnp.ones(len(pixels)),
+        random_rotations(key, 6),
+        jnp.array([1.0, 1, 1, 1, 1, 0]),
+        3,
+    )
+    out = encoder(seen)
+    assert out.shape == (2, 4)
+    # The image of weight 0 may show anything.
+    other = seen._replace(
+        pixels=seen.pixels.at[5].set(99.0), rotation=seen.rotation.at[5].set(jnp.eye(3))
+    )
+    np.testing.assert_allclose(encoder(other), out, rtol=1e-5)
+    # The order of the tilts does not matter; to which particle they belong does.
+    order = jnp.array([2, 0, 1, 4, 3, 5])
+
+    def taken(order):
+        return seen._replace(pixels=seen.pixels[order], rotation=seen.rotation[order])
+
+    np.testing.assert_allclose(encoder(taken(order)), out, atol=1e-5)
+    swapped = encoder(taken(jnp.array([0, 1, 3, 2, 4, 5])))
+    assert np.abs(np.asarray(swapped - out)).max() > 1e-3
+    # One tilt a particle is an image by itself.
+    single = encoder(seen._replace(tilts=1, weight=jnp.ones(6)))
+    if kind == "resid":
+        np.testing.assert_allclose(out[0], single[:3].mean(axis=0), atol=1e-5)
