@@ -19,6 +19,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "demo", "Simulate a hinging molecule, fit it, and open the report."),
     "check": ("check", "check", "Look at particles before training: sign, units, CTF, half maps."),
     "simulate": ("simulate", "simulate", "Make particle images from atoms or a map."),
+    "simulate-micrograph": (
+        "simulate_micrograph",
+        "simulate_micrograph",
+        "Make whole micrographs: particles in ice, counted electrons.",
+    ),
+    "match-template": (
+        "match_template",
+        "match_template",
+        "Find a molecule in micrographs by its views.",
+    ),
     "downsample": ("particles", "downsample", "Fourier-crop a particle stack or a volume."),
     "parse-pose-star": ("particles", "parse_pose_star", "RELION .star → poses.pkl."),
     "parse-pose-csparc": ("particles", "parse_pose_csparc", "cryoSPARC .cs → poses.pkl."),

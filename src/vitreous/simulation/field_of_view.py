@@ -89,9 +89,12 @@ def _delocalisation(ctf: CTFParameters | None, pixel_size: float) -> int:
     """Return how far the lens spreads the finest detail, pixels, but no more than 512."""
     if ctf is None:
         return 0
-    wavelength = float(electron_wavelength(np.asarray(ctf.voltage, np.float64)))
-    far = wavelength * abs(float(ctf.defocus_u)) * 0.5 / pixel_size
+    far = _wavelength(ctf) * abs(float(ctf.defocus_u)) * 0.5 / pixel_size
     return min(512, int(np.ceil(far / pixel_size)))
+
+
+def _wavelength(ctf: CTFParameters) -> float:
+    return electron_wavelength(np.asarray(ctf.voltage, np.float64).reshape(1)).item()
 
 
 def _slabs(
@@ -101,8 +104,7 @@ def _slabs(
     depth = options.ice if options.depth is None else options.depth
     if truth.ctf is None or depth == 0:
         return np.zeros(len(truth.height), np.int64), np.zeros(1)
-    wavelength = float(electron_wavelength(np.asarray(truth.ctf.voltage, np.float64)))
-    thinnest = 2 * _PHASE_ERROR / (np.pi * wavelength * (0.5 / pixel_size) ** 2)
+    thinnest = 2 * _PHASE_ERROR / (np.pi * _wavelength(truth.ctf) * (0.5 / pixel_size) ** 2)
     count = int(np.clip(np.ceil(depth / thinnest), 1, _MOST_SLABS))
     slab = np.clip(((truth.height / depth + 0.5) * count).astype(np.int64), 0, count - 1)
     return slab, ((np.arange(count) + 0.5) / count - 0.5) * depth

@@ -33,7 +33,8 @@ def record_field(
         noise = deviation * rng.standard_normal(clean.shape)
         return (noise - clean).astype(np.float32), deviation
     assert truth.ctf is not None
-    scale = float(contrast_of_sum(np.asarray(truth.ctf.voltage, np.float64), pixel_size))
+    voltage = np.asarray(truth.ctf.voltage, np.float64).reshape(1)
+    scale = contrast_of_sum(voltage, pixel_size).item()
     if scale * clean.max() > 1:
         raise InputError(
             f"--dose: a pixel would lose {scale * clean.max():.3g} times the electrons it gets, a "

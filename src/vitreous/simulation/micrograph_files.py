@@ -58,14 +58,18 @@ class Micrograph:
 
 
 def read_micrographs(
-    paths: Sequence[Path], ctf: CTFParameters | None = None, pixel_size: float | None = None
+    paths: Sequence[Path],
+    ctf: CTFParameters | None = None,
+    pixel_size: float | None = None,
+    has_ctf: bool = True,
 ) -> list[Micrograph]:
     """List micrographs: `.mrc` files, or RELION tables of them (`.star`).
 
     **Arguments:** `ctf`: single numbers, for all of them, in place of what tables say.
-    `pixel_size`: Å, likewise.
+    `pixel_size`: Å, likewise. `has_ctf`: False for micrographs without a CTF, whatever tables say.
 
-    **Raises:** `InputError` for files that are missing or neither, and tables without optics.
+    **Raises:** `InputError` for files that are missing or neither, tables without optics, and
+    micrographs whose CTF nothing tells.
     """
     found: list[Micrograph] = []
     for path in paths:
@@ -75,11 +79,16 @@ def read_micrographs(
             found += _read_table(path)
         else:
             found.append(Micrograph(path))
-    if ctf is not None:
-        found = [replace(one, ctf=ctf) for one in found]
+    if ctf is not None or not has_ctf:
+        found = [replace(one, ctf=ctf if has_ctf else None) for one in found]
     if pixel_size is not None:
         found = [replace(one, pixel_size=pixel_size) for one in found]
     for one in found:
+        if has_ctf and one.ctf is None:
+            raise InputError(
+                f"{one.path}: nothing tells its defocus; give --defocus U V ANGLE, a table of "
+                "micrographs with _rlnDefocusU, or --no-ctf"
+            )
         if not one.path.is_file():
             raise InputError(f"{one.path}: no such micrograph; run from the folder of the project")
     return found

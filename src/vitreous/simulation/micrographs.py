@@ -10,6 +10,7 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.rotations import matrix_to_euler
+from vitreous.maps import write_map
 from vitreous.simulation.field_of_view import image_field
 from vitreous.simulation.field_recording import record_field
 from vitreous.simulation.field_truth import FieldTruth, draw_field
@@ -41,7 +42,7 @@ def simulate_micrographs(
 
     **Returns:** the truth of each. Written are `micrographs/mic_0001.mrc` … (electrons a pixel,
     dark particles), `micrographs.star`, `coordinates/mic_0001.star` … and `particles.star` (RELION
-    layouts, with poses, each particle's own defocus and its state), `truth.npz` and
+    layouts, with poses, each particle's own defocus and its state), `truth.npz`, `volumes/` and
     `simulation.yaml`. A call that was killed goes on when it is repeated.
 
     **Raises:** `InputError` for options that make no sense, or a folder that holds another set.
@@ -102,6 +103,8 @@ def _write_truth(
     coordinates = [truth.coordinate for truth in truths if truth.coordinate is not None]
     if coordinates:
         fields |= {"t": np.concatenate(coordinates), "period": np.float64("nan")}
+    for state, volume in enumerate(fields["vols"]):
+        write_map(folder / "volumes" / f"vol_{state:03d}.mrc", volume, specimen.pixel_size)
     with atomic_path(folder / "truth.npz") as temporary:
         np.savez(temporary, **fields)
 

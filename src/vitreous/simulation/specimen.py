@@ -14,15 +14,10 @@ from vitreous.errors import InputError
 from vitreous.geometry.fourier import half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.resample import resample
-from vitreous.imaging.fourier_grid import GridShape, Kernel, inscribed_sphere, volume_to_grid
+from vitreous.imaging.fourier_grid import FourierGrid, GridShape, inscribed_sphere, volume_to_grid
 from vitreous.imaging.gaussians import gaussian_map, project_gaussians
-from vitreous.imaging.slicing import (
-    Window,
-    cubic_window,
-    read_window,
-    rotated_frequencies,
-    trilinear_corners,
-)
+from vitreous.imaging.interpolation import Kernel
+from vitreous.imaging.slicing import rotated_frequencies, sample_grid
 from vitreous.simulation.phantom import SIGMA, Hinge
 
 
@@ -136,11 +131,8 @@ class MapStates(eqx.Module):
     ) -> Complex[Array, "b p"]:
         """Slice the grid of each image's state."""
         frequency = jnp.asarray(pixels.frequency) * (self.shape.box / self.box)
-        find = trilinear_corners if self.kernel == "linear" else cubic_window
-        window = find(rotated_frequencies(rotation, frequency), self.shape)
-        first = (state * self.shape.voxels)[:, None]
-        entries = tuple(entry + first for entry in window.entries)
-        return read_window(self.table, Window(entries, window.weights, window.conjugate))
+        grid = FourierGrid(self.table, self.box, self.shape, self.kernel)
+        return sample_grid(grid, rotated_frequencies(rotation, frequency), state)
 
     def volumes(self) -> Float[np.ndarray, "s n n n"]:
         """Return the maps."""

@@ -17,6 +17,19 @@ STRUCTURE_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4")
 
 
+def is_structure(path: Path) -> bool:
+    """Say whether a file is a structure, by its name, and not a map."""
+    return _kind(path) == "structure"
+
+
+def box_for_structure(
+    path: Path, pixel_size: float, selection: str | None = None, assembly: str | None = None
+) -> int:
+    """Choose a box, even and with some room around, that a structure fits turned any way."""
+    radius = read_atoms(path, selection, assembly=assembly).centered().radius
+    return 2 * int(np.ceil(1.1 * radius / pixel_size + 4))
+
+
 def _kind(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(STRUCTURE_SUFFIXES):

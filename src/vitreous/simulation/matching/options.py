@@ -23,7 +23,7 @@ class MatchOptions:
     (`"snr"`), the same less the pixel's mean over its deviation (`"z"`), or `"auto"`: z where
     enough views were tried that a particle does not spoil its own mean. `false_positives`: how
     many the threshold lets through if all views were independent. `distance`: Å between peaks,
-    None for a third of the template's box. `batch`: orientations at a time, None to fit memory.
+    None for half the template's box. `batch`: orientations at a time, None to fit memory.
     """
 
     step: float = 5.0

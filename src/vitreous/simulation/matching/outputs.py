@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32
 
 from vitreous.files import atomic_path, write_text
 from vitreous.imaging.ctf import CTFParameters
-from vitreous.simulation.matching.match import Match
+from vitreous.simulation.matching.found import Match
 from vitreous.simulation.matching.search import HISTOGRAM_START, HISTOGRAM_STEP
 from vitreous.simulation.micrograph_files import (
     Micrograph,
@@ -73,8 +73,8 @@ def write_maps(match: Match, folder: Path, pixel_size: float, has_ctf: bool) -> 
         write_micrograph(folder / f"{name}.mrc", image, pixel_size)
 
 
-def write_summary(match: Match, path: Path, seconds: float) -> None:
-    """Write the figures of a search as YAML."""
+def write_summary(match: Match, path: Path, word: str, seconds: float) -> None:
+    """Write the figures of a search as YAML, with the fingerprint of what it depended on."""
     figures = {
         "orientations": len(match.angles),
         "defoci": len(match.offsets),
@@ -85,6 +85,7 @@ def write_summary(match: Match, path: Path, seconds: float) -> None:
         "peaks": len(match.peaks),
         "highest": round(float(match.score.max()), 4),
         "seconds": round(seconds, 1),
+        "fingerprint": word,
     }
     write_text(path, yaml.safe_dump(figures, sort_keys=False))
 

@@ -5,7 +5,7 @@ from scipy.special import ndtri
 from scipy.stats import norm
 
 
-def noise_threshold(samples: float, false_positives: float = 1.0) -> float:
+def noise_threshold(samples: float | int, false_positives: float = 1.0) -> float:
     """Return the score that so many of `samples` independent standard normal values exceed.
 
     With one false positive it is where the largest of the values is expected.
@@ -30,6 +30,6 @@ def chance_of_detection(expected: float, threshold: float) -> float:
     return float(norm.sf(threshold - expected))
 
 
-def largest_of(samples: float, quantile: float = 0.5) -> float:
+def largest_of(samples: float | int, quantile: float = 0.5) -> float:
     """Return a quantile of the largest of so many independent standard normal values."""
     return float(-ndtri(-np.expm1(np.log(quantile) / samples)))
