@@ -80,7 +80,7 @@ def main() -> None:
         return values * evaluate_ctf(k / (n * 1.5), ctf).astype(values.dtype)
 
     cut = jax.jit(slice_grid)
-    for kernel in ("linear", "cubic"):
+    for kernel in ("linear", "cubic", "kaiser"):
         grid = volume_to_grid(volume, 1.0, kernel)
         rows.append({"what": f"slice, {kernel}"} | rate(partial(cut, grid, rotation, k), b))
         with_ctf = partial(imaged, grid, rotation, ctf)

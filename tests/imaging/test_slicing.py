@@ -24,20 +24,16 @@ from vitreous.imaging.fourier_grid import (
 )
 from vitreous.imaging.gaussians import GaussianAtoms, gaussian_map, project_gaussians
 from vitreous.imaging.slicing import (
-    cubic_window,
     insert_window,
+    interpolation_window,
     read_window,
     rotated_frequencies,
     slice_grid,
-    trilinear_corners,
 )
 
 cut = jax.jit(slice_grid)
 to_grid = jax.jit(volume_to_grid, static_argnums=(1, 2, 3))
-FINDERS = {
-    "linear": jax.jit(trilinear_corners, static_argnums=1),
-    "cubic": jax.jit(cubic_window, static_argnums=1),
-}
+find_window = jax.jit(interpolation_window, static_argnums=(1, 2))
 read, insert = jax.jit(read_window), jax.jit(insert_window)
 fold = jax.jit(fold_table, static_argnums=1)
 
@@ -66,6 +62,8 @@ def images_of(grid: FourierGrid, rotation: jax.Array) -> jax.Array:
         ("linear", 2.0, 7.8e-3),
         ("cubic", 1.0, 3.2e-3),
         ("cubic", 1.25, 8.5e-4),
+        ("kaiser", 1.0, 8.2e-4),
+        ("kaiser", 1.25, 8.2e-4),
     ],
 )
 def test_accuracy_reaches_the_reference(kernel: str, padding: float, limit: float) -> None:
@@ -83,7 +81,7 @@ def test_accuracy_reaches_the_reference(kernel: str, padding: float, limit: floa
 
 
 @pytest.mark.parametrize("box", [24, 25])
-@pytest.mark.parametrize("kernel", ["linear", "cubic"])
+@pytest.mark.parametrize("kernel", ["linear", "cubic", "kaiser"])
 def test_odd_and_even_boxes(box: int, kernel: str) -> None:
     """A compact molecule in any pose; the limits just hold the errors of both parities."""
     atoms = molecule(10.0, 2.5, 20)
@@ -92,7 +90,7 @@ def test_odd_and_even_boxes(box: int, kernel: str) -> None:
     expected = project_gaussians(atoms, rotation, box, 2.0, sampling="point") / 2.0
     images = images_of(to_grid(volume, 1.0, kernel), rotation)
     error = jnp.linalg.norm(images - expected) / jnp.linalg.norm(expected)
-    assert float(error) < {"linear": 0.07, "cubic": 0.003}[kernel]
+    assert float(error) < {"linear": 0.07, "cubic": 0.003, "kaiser": 0.002}[kernel]
 
 
 @pytest.mark.parametrize("box", [10, 11])
@@ -142,7 +140,7 @@ def test_insertion_is_the_adjoint_of_reading(box: int, kernel: str) -> None:
     grid = to_grid(volume, 1.0, kernel)
     k = jnp.asarray(FourierPixels(box, (box - 1) // 2, min_shell=0).frequency)
     rotation = random_rotations(jax.random.key(3), 4)
-    window = FINDERS[kernel](rotated_frequencies(rotation, k), grid.shape)
+    window = find_window(rotated_frequencies(rotation, k), grid.shape, kernel)
     y = jnp.asarray(rng.normal(size=(4, len(k), 2)), jnp.float32)
     y = jax.lax.complex(y[..., 0], y[..., 1])
     seen = read(grid.values, window)
@@ -182,7 +180,7 @@ def test_folding_inserts_every_datum_and_its_mate(box: int) -> None:
     limit = (box - 1) // 2
     points = rng.integers(-limit, limit + 1, (40, 3))
     values = (rng.normal(size=40) + 1j * rng.normal(size=40)).astype(np.complex64)
-    window = FINDERS["linear"](jnp.asarray(points, jnp.float32), shape)
+    window = find_window(jnp.asarray(points, jnp.float32), shape, "linear")
     table = insert(jnp.zeros((shape.voxels, 2)), window, jnp.asarray(values))
     folded = fold(table, shape)
     whole = np.zeros((box, box, box), np.complex128)

@@ -5,7 +5,7 @@ channels, sections kz and rows ky ascending through zero. A few guard points aro
 copies (periodic and Friedel images), so no interpolation window ever leaves the table.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,10 +15,7 @@ from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier import half_space
 from vitreous.geometry.shift import crop_centered
-
-Kernel = Literal["linear", "cubic"]
-GUARD: dict[str, int] = {"linear": 0, "cubic": 1}
-_SINC_POWER: dict[str, int] = {"linear": 2, "cubic": 4}
+from vitreous.imaging.interpolation import GUARD, Kernel, kernel_transform
 
 
 class GridShape(NamedTuple):
@@ -117,13 +114,13 @@ def padded_box(box: int, padding: float) -> int:
 
 
 def kernel_correction(box: int, padded: int, kernel: Kernel, keep_corners: bool) -> np.ndarray:
-    """Return the real-space factor that undoes the interpolation kernel, `1/Π sinc(x/padded)^p`.
+    """Return the real-space factor that undoes the interpolation kernel.
 
     Outside the inscribed sphere it is 0 unless `keep_corners`: there it would amplify whatever
     the corners hold, 225-fold for the cubic kernel without padding.
     """
     x = np.arange(box) - box // 2
-    axis = np.sinc(x / padded) ** -float(_SINC_POWER[kernel])
+    axis = 1 / kernel_transform(x / padded, kernel)
     factor = axis[:, None, None] * axis[None, :, None] * axis[None, None, :]
     if not keep_corners:
         factor = np.where(inscribed_sphere(box), factor, 0.0)
@@ -146,8 +143,9 @@ def volume_to_grid(
     """Transform a volume into a Fourier grid, compensated for the interpolation to come.
 
     **Arguments:** `volume`: `(z, y, x)`. `padding`: zero-padding factor, at least 1. `kernel`:
-    `"linear"` (2³ points) or `"cubic"` (B-spline, 4³ points; without padding 20 times as exact as
-    linear). `keep_corners`: keep density outside the inscribed sphere.
+    `"linear"` (2³ points), `"cubic"` (B-spline, 4³ points; without padding 20 times as exact as
+    linear) or `"kaiser"` (Kaiser–Bessel, 4³ points; four times as exact as cubic). `keep_corners`:
+    keep density outside the inscribed sphere.
     """
     box = volume.shape[0]
     padded = padded_box(box, padding)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
 
 from vitreous.imaging.fourier_grid import FourierGrid, GridShape
+from vitreous.imaging.interpolation import Kernel, axis_weights
 
 
 class Window(NamedTuple):
@@ -36,28 +37,24 @@ def rotated_frequencies(
     return f[..., 0:1] * rotation[..., None, 0, :] + f[..., 1:2] * rotation[..., None, 1, :]
 
 
-def _linear_weights(t: Float[Array, "..."]) -> list[Float[Array, "..."]]:
-    return [1 - t, t]
+def interpolation_window(
+    coordinates: Float[Array, "... 3"], shape: GridShape, kernel: Kernel
+) -> Window:
+    """Find the 8 or 64 table entries around each frequency and their weights.
 
+    **Arguments:** `coordinates`: `(kx, ky, kz)` in cycles per (padded) box. `shape`: layout of
+    the table.
 
-def _cubic_weights(t: Float[Array, "..."]) -> list[Float[Array, "..."]]:
-    s = 1 - t
-    return [
-        s * s * s / 6,
-        (4 - 3 * t * t * (1 + s)) / 6,
-        (4 - 3 * s * s * (1 + t)) / 6,
-        t * t * t / 6,
-    ]
-
-
-def _window(coordinates: Float[Array, "... 3"], shape: GridShape, axis_weights) -> Window:
+    **Returns:** Reading sums `weight · table[entry]`, then conjugates where told; inserting
+    conjugates, then adds `weight · value` to `table[entry]`: the two are adjoint.
+    """
     conjugate = coordinates[..., 0] < 0
     folded = jnp.where(conjugate[..., None], -coordinates, coordinates)
     # Odd boxes reach half a shell beyond their last point; the slack forgives rounding.
     inside = jnp.all(jnp.abs(folded) <= shape.box / 2 + 1e-3, axis=-1)
     # Entries are promised to lie in the table, so a frequency outside, or NaN, must not name one.
     lower = jax.lax.stop_gradient(jnp.where(inside[..., None], jnp.floor(folded), 0))
-    x, y, z = (axis_weights(folded[..., i] - lower[..., i]) for i in range(3))
+    x, y, z = (axis_weights(folded[..., i] - lower[..., i], kernel) for i in range(3))
     whole = lower.astype(jnp.int32)
     base = (whole[..., 2] + shape.offset) * shape.rows + whole[..., 1] + shape.offset
     base = base * shape.columns + whole[..., 0] + shape.guard
@@ -76,21 +73,8 @@ def _window(coordinates: Float[Array, "... 3"], shape: GridShape, axis_weights) 
 
 
 def trilinear_corners(coordinates: Float[Array, "... 3"], shape: GridShape) -> Window:
-    """Find the eight table entries around each frequency and their trilinear weights.
-
-    **Arguments:** `coordinates`: `(kx, ky, kz)` in cycles per (padded) box. `shape`: layout of
-    the table.
-
-    **Returns:** a window of 8 entries. Reading sums `weight · table[entry]`, then conjugates
-    where told; inserting conjugates, then adds `weight · value` to `table[entry]`: the two are
-    adjoint.
-    """
-    return _window(coordinates, shape, _linear_weights)
-
-
-def cubic_window(coordinates: Float[Array, "... 3"], shape: GridShape) -> Window:
-    """Find the 64 table entries and cubic B-spline weights of each frequency."""
-    return _window(coordinates, shape, _cubic_weights)
+    """Find the eight table entries around each frequency and their trilinear weights."""
+    return interpolation_window(coordinates, shape, "linear")
 
 
 def read_window(table: Float[Array, "v 2"], window: Window) -> Complex[Array, "..."]:
@@ -135,8 +119,7 @@ def sample_grid(
 
     **Returns:** the transform of the volume, 0 outside the box.
     """
-    find = trilinear_corners if grid.kernel == "linear" else cubic_window
-    window = find(coordinates, grid.shape)
+    window = interpolation_window(coordinates, grid.shape, grid.kernel)
     if state is not None:
         first = (state * grid.shape.voxels)[..., None]
         entries = tuple(entry + first for entry in window.entries)

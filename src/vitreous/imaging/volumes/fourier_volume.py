@@ -14,12 +14,12 @@ from vitreous.geometry.fourier import volume_from_half_space
 from vitreous.geometry.shift import crop_centered
 from vitreous.imaging.fourier_grid import (
     FourierGrid,
-    Kernel,
     half_space_of_grid,
     kernel_correction,
     volume_to_grid,
 )
 from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.interpolation import Kernel
 from vitreous.imaging.slicing import sample_grid
 from vitreous.imaging.volumes.base import Volume, known
 
@@ -45,7 +45,7 @@ class FourierVolume(Volume):
     def of(
         density: Float[Array | np.ndarray, "n n n"],
         voxel_size: float | Array,
-        kernel: Kernel = "cubic",
+        kernel: Kernel = "kaiser",
         padding: float = 1.0,
         keep_corners: bool = False,
     ) -> "FourierVolume":
@@ -59,7 +59,7 @@ class FourierVolume(Volume):
         path: str | os.PathLike,
         box: int | None = None,
         voxel_size: float | None = None,
-        kernel: Kernel = "cubic",
+        kernel: Kernel = "kaiser",
         padding: float = 1.0,
     ) -> "FourierVolume":
         """Read a map; see `VoxelVolume.from_mrc` and `of`."""

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier import coordinates, half_plane
-from vitreous.imaging.fourier_grid import Kernel
 from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.interpolation import Kernel
 from vitreous.imaging.volumes.base import Volume, as_module
 from vitreous.imaging.volumes.fourier_volume import FourierVolume
 from vitreous.imaging.volumes.voxel_volume import VoxelVolume
@@ -67,7 +67,7 @@ class NeuralVolume(Volume):
         values = jax.lax.map(self.function, points.reshape(box, -1, 3))
         return VoxelVolume(values.reshape(box, box, box), step)
 
-    def to_fourier(self, kernel: Kernel = "cubic", padding: float = 1.0) -> FourierVolume:
+    def to_fourier(self, kernel: Kernel = "kaiser", padding: float = 1.0) -> FourierVolume:
         """Sample once, to be sliced often."""
         return self.to_voxels(self.box, self.voxel_size).to_fourier(kernel, padding)
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Complex, Float
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier import coordinates
-from vitreous.imaging.fourier_grid import Kernel
 from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.interpolation import Kernel
 from vitreous.imaging.projection.nufft import transform_voxels
 from vitreous.imaging.slicing import rotated_frequencies
 from vitreous.imaging.volumes.base import Volume
@@ -69,7 +69,7 @@ class VoxelVolume(Volume):
         """Side in voxels."""
         return self.density.shape[-1]
 
-    def to_fourier(self, kernel: Kernel = "cubic", padding: float = 1.0) -> FourierVolume:
+    def to_fourier(self, kernel: Kernel = "kaiser", padding: float = 1.0) -> FourierVolume:
         """Transform once, to be sliced often."""
         return FourierVolume.of(self.density, self.voxel_size, kernel, padding)
 
