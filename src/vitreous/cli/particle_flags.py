@@ -36,9 +36,20 @@ class ParticleFlags:
         typer.Option(help="Unit of the translations in --poses (abinit runs write pixels)."),
     ] = "fraction"
 
+    tomograms: Annotated[
+        Path | None,
+        typer.Option(help="tomograms.star of RELION 5 particles [found beside them]."),
+    ] = None
+
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `read_particles`, paths as text."""
-        paths = {"poses": self.poses, "ctf": self.ctf, "ind": self.ind, "datadir": self.datadir}
+        paths = {
+            "poses": self.poses,
+            "ctf": self.ctf,
+            "ind": self.ind,
+            "datadir": self.datadir,
+            "tomograms": self.tomograms,
+        }
         return {
             **{name: None if path is None else str(path) for name, path in paths.items()},
             "pixel_size": self.pixel_size,

@@ -91,8 +91,10 @@ def backproject_voxel(
         from vitreous.reconstruction.reconstruct import TiltOptions, apply_tilts, reconstruct
 
     import_meanwhile("scipy.ndimage", "matplotlib.figure", "matplotlib.backends.backend_agg")
-    table = read_particles(particles, **which.arguments())
-    if tilt or dose_per_tilt is not None:
+    is_series = tilt or dose_per_tilt is not None
+    ind_of = "particles" if is_series else "images"
+    table = read_particles(particles, **which.arguments(), ind_of=ind_of)  # type: ignore[arg-type]
+    if is_series:
         table = apply_tilts(table, TiltOptions(ntilts, force_ntilts, dose_per_tilt, angle_per_tilt))
     if first is not None:
         table = table.select(slice(first))

@@ -45,7 +45,13 @@ def train_vae(
     """
     settings = {"kind": "vae", "zdim": zdim, "beta": _beta(beta), "beta_control": beta_control}
     settings |= encoder.settings() | poses.settings()
-    chosen = {"encoder": _choice("--encode-mode", encoder.encode_mode, "EncoderType")}
+    mode = encoder.encode_mode
+    if mode == "tilt" and flags.tilts.per_image:
+        raise InputError("--encode-mode tilt gives a latent a particle, --per-image one an image")
+    chosen = {
+        "encoder": None if mode == "tilt" else _choice("--encode-mode", mode, "EncoderType"),
+        "by_particle": True if mode == "tilt" else None,
+    }
     config = _config(settings, flags, chosen)
     _train(particles, outdir, config, flags, analysis=not no_analysis)
 
@@ -131,6 +137,7 @@ def _config(settings: dict[str, Any], flags: TrainFlags, chosen: dict[str, Any])
         weight_decay=optimiser.wd,
         sampled_pixels=optimiser.sampled_pixels,
         seed=flags.place.seed,
+        **flags.tilts.settings(),
     )
     if optimiser.preset == "cryodrgn":
         config = peer_settings(config)

@@ -142,7 +142,10 @@ class EncoderFlags:
 
     panel: ClassVar[str] = "Encoder"
     encode_mode: Annotated[
-        str | None, typer.Option("--encode-mode", help="lift, resid, mlp or conv [lift].")
+        str | None,
+        typer.Option(
+            "--encode-mode", help="lift, resid, mlp or conv [lift]; tilt demands tilt series."
+        ),
     ] = None
     enc_layers: Annotated[int, typer.Option("--enc-layers", "--qlayers", help="Hidden layers.")] = 3
     enc_dim: Annotated[int, typer.Option("--enc-dim", "--qdim", help="Nodes a layer.")] = 256
@@ -158,6 +161,38 @@ class EncoderFlags:
             "encoder_layers": self.enc_layers,
             "encoder_width": self.enc_dim,
             "encoder_band": self.enc_mask,
+        }
+
+
+@dataclass(frozen=True)
+class TiltFlags:
+    """What of a tilt series is used; such tables are recognised by themselves."""
+
+    panel: ClassVar[str] = "Tilt series"
+    ntilts: Annotated[
+        int | None, typer.Option(min=1, help="Tilts a particle, first exposed first [all].")
+    ] = None
+    random_tilts: Annotated[
+        bool, typer.Option("--random-tilts", help="Draw --ntilts of them anew every epoch.")
+    ] = False
+    dose_per_tilt: Annotated[
+        float | None, typer.Option(min=0, help="e/Å² of each tilt [from the file].")
+    ] = None
+    angle_per_tilt: Annotated[
+        float, typer.Option(help="Tilt step in degrees, where the file has no scale factors.")
+    ] = 3.0
+    per_image: Annotated[
+        bool, typer.Option("--per-image", help="Give every tilt image a latent of its own.")
+    ] = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return fields of `LatentConfig`."""
+        return {
+            "by_particle": False if self.per_image else None,
+            "tilts": self.ntilts,
+            "random_tilts": self.random_tilts,
+            "dose_per_tilt": self.dose_per_tilt,
+            "angle_per_tilt": self.angle_per_tilt,
         }
 
 
@@ -215,6 +250,9 @@ class PeerFlags:
     emb_type: Annotated[str | None, typer.Option("--emb-type", **_HIDDEN)] = None
     relion31: Annotated[bool, typer.Option("--relion31", **_HIDDEN)] = False
     l_extent: Annotated[float | None, typer.Option("--l-extent", **_HIDDEN)] = None
+    t_emb_dim: Annotated[int | None, typer.Option("--t-emb-dim", **_HIDDEN)] = None
+    tlayers: Annotated[int | None, typer.Option("--tlayers", **_HIDDEN)] = None
+    tdim: Annotated[int | None, typer.Option("--tdim", **_HIDDEN)] = None
     tilt: Annotated[Path | None, typer.Option("--tilt", **_HIDDEN)] = None
     tilt_deg: Annotated[float | None, typer.Option("--tilt-deg", **_HIDDEN)] = None
 
@@ -236,4 +274,5 @@ class TrainFlags:
     place: RunFlags
     optimiser: OptimiserFlags
     decoder: DecoderFlags
+    tilts: TiltFlags
     peer: PeerFlags

@@ -175,7 +175,7 @@ class RelionParticles:
         if premultiplied is not None and (premultiplied == 1).any():
             logger.warning(
                 "%s: images are multiplied by their CTF already "
-                "(_rlnCtfDataAreCtfPremultiplied 1); extract them again without",
+                "(_rlnCtfDataAreCtfPremultiplied 1); extract them again without (RELION: --no_ctf)",
                 self.path,
             )
 

@@ -9,19 +9,21 @@ import pytest
 from two_states import write_tilt_series
 
 from vitreous.analysis.variables import latent_rows, particle_table
+from vitreous.cli.main import main
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import random_rotations
 from vitreous.imaging.ctf import evaluate_ctf
 from vitreous.imaging.dose import dose_filter
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.encoder import EncoderInput, build_encoder
-from vitreous.methods.latent.fit import DataOptions, train
+from vitreous.methods.latent.fit import train
 from vitreous.metrics.neighbours import state_accuracy
 from vitreous.particles import read_latent_pickle, read_particles
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Normalization
 from vitreous.reconstruction.foundation import pixel_frequencies, transfer_of
 from vitreous.training.fit import FitOptions
+from vitreous.training.run import Run
 
 SMALL = LatentConfig(
     zdim=2,
@@ -81,9 +83,11 @@ def test_run_folder_counts_particles(tilt_set, by_particle):
 @pytest.mark.slow
 def test_autodecoder_with_drawn_tilts_of_selected_particles(tilt_set, tmp_path):
     chosen = np.r_[np.arange(10, 150), 3]
-    config = replace(SMALL, kind="autodecoder", tilts=6, random_tilts=True)
-    data = DataOptions(ind=chosen.tolist())
-    run = train(tilt_set.star, tmp_path / "run", config, data, QUIET)
+    np.savetxt(tmp_path / "ind.txt", chosen, fmt="%d")
+    flags = "--zdim 2 --dec-dim 48 --dec-layers 2 -n 4 -b 36 --ntilts 6 --random-tilts"
+    where = ["--ind", str(tmp_path / "ind.txt"), "-o", str(tmp_path / "run"), "--no-analysis"]
+    main(["train-dec", str(tilt_set.star), *flags.split(), *where])
+    run = Run.open(tmp_path / "run")
     z = run.latents().mean
     assert z.shape == (141, 2)
     # Latents come in the order of the particles' numbers, and lead back to them.
@@ -94,6 +98,22 @@ def test_autodecoder_with_drawn_tilts_of_selected_particles(tilt_set, tmp_path):
     assert set(back.particle) == {3, 10}
     expected = np.isin(tilt_set.table.particle, [3, 10])
     assert len(back) == expected.sum()
+
+
+def test_settings_that_need_tilt_series_are_refused_without(tilt_set, tmp_path, capsys):
+    plain = tmp_path / "plain.star"
+    replace(tilt_set.table, particle=None, dose=None).to_star(plain)
+    for star, flags, words in (
+        (plain, ["--encode-mode", "tilt"], "no tilt series"),
+        (plain, ["--ntilts", "3"], "no tilt series"),
+        (tilt_set.star, ["--random-tilts"], "--random-tilts needs --ntilts"),
+        (tilt_set.star, ["--encode-mode", "tilt", "--per-image"], "--per-image one an image"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["train-vae", str(star), "-o", str(tmp_path / "run"), *flags])
+        assert stop.value.code == 2
+        assert words in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
 
 
 def test_reading_keeps_the_tilts_exposed_first(tilt_set):

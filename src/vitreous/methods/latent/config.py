@@ -29,7 +29,8 @@ class LatentConfig:
     `init_latents` (run whose latents the autodecoder starts from), `pretrain_latent`
     (epochs with frozen latents), `seed`. *Poses*: `refine_poses`, `pretrain_pose` (epochs before
     it begins), `pose_rate` (Adam step: multiples of 1° and 1 Å). *Tilt series*: `by_particle` (one
-    latent for all tilts of a particle, else one an image), `tilts` (so many of each particle,
+    latent for all tilts of a particle; False: one an image; None: where the table is of tilt
+    series, which True demands), `tilts` (so many of each particle,
     those exposed first; None: all), `random_tilts` (as many, drawn anew every epoch),
     `dose_per_tilt` (e/Å², in place of the file's doses), `angle_per_tilt` (degrees, where the file
     has no scale factors).
@@ -70,7 +71,7 @@ class LatentConfig:
     refine_poses: bool = False
     pretrain_pose: int = 1
     pose_rate: float = 0.05
-    by_particle: bool = True
+    by_particle: bool | None = None
     tilts: int | None = None
     random_tilts: bool = False
     dose_per_tilt: float | None = None

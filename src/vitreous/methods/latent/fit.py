@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import LatentConfig, config_from_dict
@@ -84,6 +85,7 @@ def train(
     data = tilt_data(config, data)
     arguments = data.particle_arguments(particles)
     table = read_checked(arguments)
+    owners = latents_of(config, table)
     source = ImageSource(table)
     if not resume:
         run = Run.create(
@@ -92,7 +94,7 @@ def train(
                 "method": "latent",
                 "particles": arguments,
                 "images": len(table),
-                "latents_of": latents_of(config, table),
+                "latents_of": owners,
                 "box": int(source.box),
                 "pixel_size": float(np.median(table.pixel_size)),
                 "data": asdict(replace(data, ind=None)),
@@ -114,15 +116,24 @@ def tilt_data(config: LatentConfig, data: DataOptions) -> DataOptions:
     """Read tilt series as the settings want them: by particle, and only the tilts in use."""
     return replace(
         data,
-        ind_of="particles" if config.by_particle else "images",
+        ind_of="images" if config.by_particle is False else "particles",
         # Tilts drawn anew every epoch are drawn from all.
         tilts=None if config.random_tilts else config.tilts,
     )
 
 
 def latents_of(config: LatentConfig, table: ParticleTable) -> str:
-    """Say what has a latent of its own: `particles` of a tilt series, or `images`."""
-    return "particles" if config.by_particle and table.particle is not None else "images"
+    """Say what has a latent of its own: `particles` of a tilt series, or `images`.
+
+    **Raises:** `InputError` if the settings speak of tilts and the table has none.
+    """
+    is_series = table.particle is not None
+    if not is_series and (config.by_particle or config.tilts is not None):
+        raise InputError(
+            f"{table.path}: no tilt series: images do not say which particle they show "
+            "(_rlnGroupName and doses); leave out --encode-mode tilt and --ntilts"
+        )
+    return "particles" if is_series and config.by_particle is not False else "images"
 
 
 def _tilts_together(config: LatentConfig, table: ParticleTable) -> Groups | None:

@@ -41,6 +41,7 @@ def check_particles(
     ind: str | Path | None = None,
     pixel_size: float | None = None,
     pose_unit: PoseUnit = "fraction",
+    tomograms: str | Path | None = None,
     reference: str | Path | None = None,
     folder: str | Path | None = None,
     first: int = LIMIT,
@@ -72,6 +73,7 @@ def check_particles(
             ind=ind,
             pixel_size=pixel_size,
             pose_unit=pose_unit,
+            tomograms=tomograms,
         )
         if not expect_ctf:
             table = table.replace(ctf=None)
