@@ -8,6 +8,9 @@ from jaxtyping import Float
 
 from vitreous.files import atomic_path
 
+# Log odds. Components of pure noise were seen to win or lose up to 15 by chance.
+_CLEAR = 20.0
+
 
 class Support(NamedTuple):
     """Hold what half sets say about each component, the strongest first.
@@ -15,7 +18,7 @@ class Support(NamedTuple):
     **Fields:** `evidence`: log marginal likelihood of each half's images with the first 0, 1, … K
     components *of the other half*, relative to none. `correlation`: of each component with its
     counterpart. `power`: its mean square relative to the mean map's. `supported`: number of
-    components that raise the evidence.
+    components up to the last that clearly raises the evidence.
     """
 
     evidence: Float[np.ndarray, " k"]
@@ -29,10 +32,11 @@ def judge(
     correlation: Float[np.ndarray, " d"],
     power: Float[np.ndarray, " d"],
 ) -> Support:
-    """Count components up to the highest evidence on the images of the other half."""
+    """Count components up to the last that clearly raises the other half's evidence."""
     total = evidence.sum(axis=0).astype(np.float64)
     total = total - total[0]
-    return Support(total, correlation, power, int(np.argmax(total)))
+    clear = np.flatnonzero(np.diff(total) > _CLEAR)
+    return Support(total, correlation, power, int(clear[-1]) + 1 if len(clear) else 0)
 
 
 def plot_support(support: Support, path: Path) -> None:

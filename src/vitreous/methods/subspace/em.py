@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier import half_space, volume_from_half_space
 from vitreous.methods.subspace.components import Support, judge
@@ -44,9 +44,14 @@ _START = 0.5
 
 
 class Estimate(NamedTuple):
-    """Hold an estimate between two steps; both halves."""
+    """Hold an estimate between two steps; both halves.
+
+    **Fields:** `ahead`: the half maps' transforms, which stand for the mean on shells that are not
+    in use yet.
+    """
 
     subspace: Subspace
+    ahead: Complex[Array, "2 n n h"]
     volumes: Float[Array, "2 k m m m"]
     penalty: Float[Array, "2 k shells"]
     fsc: Float[Array, "k shells"]
@@ -125,7 +130,8 @@ def start(
     grid, volumes = _begin(jnp.asarray(mean), jnp.asarray(mask), jnp.asarray(random), band)
     penalty = jnp.zeros((2, band.fields, band.shells))
     subspace = Subspace(grid, jnp.asarray(half, jnp.int32))
-    return Estimate(subspace, volumes, penalty, jnp.zeros((band.fields, band.shells)), noise)
+    fsc = jnp.zeros((band.fields, band.shells))
+    return Estimate(subspace, grid[:, 0], volumes, penalty, fsc, noise)
 
 
 @partial(jax.jit, static_argnames="band")
@@ -151,8 +157,12 @@ def _maximise(equations: SliceSums, grid, penalty, mask, band: Band):
 
 
 @partial(jax.jit, static_argnames="band")
-def _turn(grid, volumes, basis, weight, floor, band: Band):
+def _turn(grid, volumes, basis, weight, floor, ahead, last_shell, band: Band):
     grid, volumes = mix(grid, basis), mix(volumes, basis)
+    # A mean of 0 where the next stage begins to look would be taken for noise.
+    beyond = (jnp.asarray(fsc_shells(band.size)) > last_shell)[None, None]
+    waiting = jnp.zeros_like(grid).at[:, 0].set(ahead)
+    grid = jnp.where(beyond, waiting, grid)
     fsc = component_fsc(volumes, band.shells)
     return grid, volumes, fsc, half_set_penalty(weight, fsc, floor), gram_of(volumes)
 
@@ -170,10 +180,22 @@ def improve(
     moments = (np.asarray(x) for x in (gram, sums.first, sums.second, sums.images))
     basis = new_basis(*moments)
     grid, volumes, fsc, penalty, gram = _turn(
-        grid, volumes, jnp.asarray(basis), weight, jnp.asarray(floor, jnp.float32), band
+        grid,
+        volumes,
+        jnp.asarray(basis),
+        weight,
+        jnp.asarray(floor, jnp.float32),
+        estimate.ahead,
+        estimate.noise.last_shell,
+        band,
     )
     updated = Estimate(
-        estimate.subspace._replace(grid=grid), volumes, penalty, fsc, new_noise(estimate, sums)
+        estimate.subspace._replace(grid=grid),
+        estimate.ahead,
+        volumes,
+        penalty,
+        fsc,
+        new_noise(estimate, sums),
     )
     return updated, np.asarray(gram), basis
 

@@ -211,6 +211,12 @@ def _supported(fit: Fit, config: SubspaceConfig) -> int:
                 "half sets share no component: these particles show no heterogeneity that can be "
                 "told from noise; give --zdim with --keep-all to look at the strongest ones"
             )
+        if supported == config.components:
+            logger.warning(
+                "all %d components that were tried are supported; there may be more (--zdim %d)",
+                supported,
+                2 * supported,
+            )
         return supported
     if supported < config.zdim and not config.keep_all:
         raise InputError(
