@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.analysis.clusters import Clusters, cluster
-from vitreous.analysis.decoders import Decoder, run_decoder
+from vitreous.analysis.decoders import Decoder, VolumeSource, volumes_of
 from vitreous.analysis.embedding import embed_umap
 from vitreous.analysis.facts import learning_curves, resolution_curves, run_facts
 from vitreous.analysis.latent_files import write_clusters, write_components, write_umap
@@ -29,6 +29,7 @@ from vitreous.analysis.report import Report, write_report
 from vitreous.analysis.series import Series, write_series
 from vitreous.analysis.truth_scores import check_truth_volumes, match_truth, score_run
 from vitreous.analysis.variables import (
+    latent_rows,
     latent_variables,
     particle_table,
     table_variables,
@@ -43,6 +44,10 @@ from vitreous.training.run import Latents, Run
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
+_FROM: dict[VolumeSource, str] = {
+    "decoder": "decoded",
+    "regression": "of the images near each point, by kernel regression",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class AnalyzeOptions:
     """Say what to analyse.
 
     `volumes`, `umap`: whether to decode volumes, to embed by UMAP (only above two dimensions).
+    `source` of the volumes: what the run learnt to decode, or regression over its images.
     `components`: how many to walk along, with `steps` volumes each. `clusters`: of k-means.
     `pixel_size`: Å per decoded voxel, the run's own if None. `first`: number of the first file
     of a series. `truth_images`: images the per-image FSC is averaged over. `picture`: pixels.
@@ -57,6 +63,7 @@ class AnalyzeOptions:
 
     volumes: bool = True
     umap: bool = True
+    source: VolumeSource = "decoder"
     components: int = 2
     steps: int = 10
     clusters: int = 20
@@ -150,7 +157,7 @@ def analyze(
     ]
 
     portraits = Portraits()
-    decoder = run_decoder(run, epoch)
+    decoder = volumes_of(run, epoch, options.source)
     if options.volumes:
         decoded = _decode(decoder, folder, centres, clusters, ways, pixel_size, options, tell)
         nearest = [nearest_points(way, z) for way in ways]
@@ -172,11 +179,11 @@ def analyze(
     variables += truth_variables(truth) if truth is not None else []
     report = Report(
         title=run.path.name,
-        facts=run_facts(run, epoch, z.shape[1], pixel_size),
+        facts=[*run_facts(run, epoch, z.shape[1], pixel_size), ("volumes", _FROM[options.source])],
         variables=variables,
         presets=_presets([v.name for v in variables]),
         clusters=clusters,
-        row=table.row if table is not None else np.arange(len(z)),
+        row=latent_rows(run, table, len(z)),
         volumes=portraits.volumes,
         paths=portraits.paths,
         epochs=epochs,

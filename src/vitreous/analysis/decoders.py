@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.training.run import Run
+
+VolumeSource = Literal["decoder", "regression"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,26 @@ def run_decoder(run: Run, epoch: int | None = None) -> Decoder:
         except InputError:
             dimensions = None
     return Decoder(lambda z: run.decode(z, epoch=epoch), dimensions, run.pixel_size)
+
+
+def volumes_of(run: Run, epoch: int | None, source: VolumeSource) -> Decoder:
+    """Make volumes with the decoder of a run, or of its images by kernel regression."""
+    return run_decoder(run, epoch) if source == "decoder" else regression_decoder(run, epoch)
+
+
+def regression_decoder(run: Run, epoch: int | None = None) -> Decoder:
+    """Make volumes of the images whose latents lie near, with bandwidths chosen by half sets.
+
+    What is not in the images is not in such a volume; see `reconstruction.kernel_regression`.
+    """
+    from vitreous.analysis.regression import open_regression
+
+    regression = open_regression(run, epoch)
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        return np.stack([regression.at(np.asarray(point, np.float64)).volume for point in z])
+
+    return Decoder(decode, regression.latent.shape[1], run.pixel_size)
 
 
 def _peer_decoder(weights: Path, config: Path | None) -> Decoder:

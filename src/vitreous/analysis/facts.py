@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.reconstruction.curves import read_curves
+from vitreous.training.progress import duration
 from vitreous.training.run import Run
 
 # What a line of metrics.jsonl says about itself, not about the fit.
@@ -35,16 +36,6 @@ def run_facts(run: Run, epoch: int, dimensions: int, pixel_size: float) -> list[
         speed = float(np.median([e.get("images_per_second", overall) for e in intervals]))
         facts.append(("images a second", f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"))
     return facts
-
-
-def duration(seconds: float) -> str:
-    """Word a time span: `48 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def learning_curves(

@@ -177,6 +177,9 @@ def _facts(figures: dict, outcome: "Trained") -> list[tuple[str, str]]:
         ("thresholds", ", ".join(f"{t:.4g}" for t in figures["thresholds"])),
         ("initial map blurred for the fit by", f"{figures['blur']:.2f} Å (σ)"),
     ]  # fmt: skip
+    if any(figures["target_blurs"]):
+        blurs = ", ".join(f"{sigma:.2f}" for sigma in figures["target_blurs"])
+        rows.append(("targets blurred against noise by", f"{blurs} Å (σ)"))
     if "correlations_along_the_way" in figures:
         way = ", ".join(f"{c:.4f}" for c in figures["correlations_along_the_way"])
         rows.insert(1, ("correlation with each target", way))

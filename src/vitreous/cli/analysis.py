@@ -1,7 +1,7 @@
 """Commands that look at a fit: `eval-vol` and `analyze`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -104,6 +104,10 @@ def analyze(
     ] = None,
     skip_vol: Annotated[bool, typer.Option("--skip-vol", help="Decode no volumes.")] = False,
     skip_umap: Annotated[bool, typer.Option("--skip-umap", help="Leave UMAP out.")] = False,
+    volumes_from: Annotated[
+        Literal["decoder", "regression"],
+        typer.Option(help="What the run decodes, or averages of the images near each point."),
+    ] = "decoder",
     pc: Annotated[int, typer.Option("--pc", help="Principal components to walk along.")] = 2,
     n_per_pc: Annotated[int, typer.Option("--n-per-pc", help="Volumes along each.")] = 10,
     ksample: Annotated[int, typer.Option("--ksample", help="Clusters of k-means.")] = 20,
@@ -129,6 +133,9 @@ def analyze(
     Makes `analyze.N/` in the run (PCA, UMAP, k-means, volumes at the centres and along the
     components, plots, movies) and one self-contained `report.html`.
 
+    With `--volumes-from regression` no decoder is asked: every volume is an average of the images
+    whose latents lie near, with the bandwidth of each shell chosen by half sets.
+
     Example: `vitreous analyze my_run --ksample 20 --pc 3`
     """
     start_jax()
@@ -140,6 +147,7 @@ def analyze(
     options = AnalyzeOptions(
         volumes=not skip_vol,
         umap=not skip_umap,
+        source=volumes_from,
         components=pc,
         steps=n_per_pc,
         clusters=ksample,
