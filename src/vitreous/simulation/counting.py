@@ -40,7 +40,7 @@ def count_electrons(
     number: Int[Array, " b"],
     images: Float[Array, "b h w"],
     scale: Float[Array, " b"],
-    electrons: float,
+    electrons: Float[Array, ""],
     counting: Counting = "poisson",
 ) -> Float[Array, "b h w"]:
     """Draw counts and give them back as images: their mean is the clean image.

@@ -87,36 +87,55 @@ def render(
     return _signal(specimen, rows, None, box, pixel_size, contrast)
 
 
-@partial(jax.jit, static_argnames=("exposure", "contrast", "box", "pixel_size"))
-def expose(
+@partial(jax.jit, static_argnames=("counting", "has_ice", "contrast", "box", "pixel_size"))
+def _expose(
     specimen: Specimen,
     rows: _Rows,
     key: jax.Array,
+    level: Float[Array, ""],
+    thickness: Float[Array, ""],
     *,
-    exposure: Exposure,
+    counting: Counting | None,
+    has_ice: bool,
     box: int,
     pixel_size: float,
     contrast: Contrast,
 ) -> Float[Array, "b n n"]:
-    """Make images as a camera would record them: `render` with ice and noise."""
+    """Make images with ice and noise; `level` is the noise's deviation, or electrons a pixel."""
     ice = None
-    if exposure.ice > 0:
+    if has_ice:
         pixels = FourierPixels(box, (box - 1) // 2, min_shell=0)
         white = white_noise(jax.random.fold_in(key, _ICE_STREAM), rows.number, box)
         k = jnp.asarray(pixels.frequency) / (box * pixel_size)
-        amplitude = ice_amplitude(k, pixel_size) * np.sqrt(exposure.ice).item()
+        amplitude = ice_amplitude(k, pixel_size) * jnp.sqrt(thickness)
         ice = pixels.gather(half_plane(white)) * amplitude[None].astype(jnp.complex64)
-    if exposure.electrons is None:
+    if counting is None:
         images = _signal(specimen, rows, ice, box, pixel_size, contrast)
-        return images + exposure.deviation * white_noise(key, rows.number, box)
+        return images + level * white_noise(key, rows.number, box)
     if rows.ctf is None:
         raise ValueError("electrons are counted behind a lens: give a CTF")
     images = _signal(specimen, rows, ice, box, pixel_size, "white")
     scale = contrast_of_sum(jnp.asarray(rows.ctf.voltage), pixel_size)
-    counted = count_electrons(
-        key, rows.number, images, scale, exposure.electrons, exposure.counting
-    )
+    counted = count_electrons(key, rows.number, images, scale, level, counting)
     return counted if contrast == "white" else -counted
+
+
+def expose(
+    specimen: Specimen, rows: _Rows, key: jax.Array, exposure: Exposure, **settings: Any
+) -> Float[Array, "b n n"]:
+    """Make images as a camera would record them: `render` with ice and noise."""
+    is_counted = exposure.electrons is not None
+    level = exposure.electrons if is_counted else exposure.deviation
+    return _expose(
+        specimen,
+        rows,
+        key,
+        jnp.float32(level),
+        jnp.float32(exposure.ice),
+        counting=exposure.counting if is_counted else None,
+        has_ice=exposure.ice > 0,
+        **settings,
+    )
 
 
 def ice_amplitude(frequency: Float[Array, "... 2"], pixel_size: float) -> Float[Array, "..."]:
@@ -233,7 +252,7 @@ class Renderer:
         rows = _rows(self._particles, number)
         if self._exposure == Exposure():
             return render(self._specimen, rows, **self._settings)
-        return expose(self._specimen, rows, self._key, exposure=self._exposure, **self._settings)
+        return expose(self._specimen, rows, self._key, self._exposure, **self._settings)
 
     def images(self, first: int, stop: int) -> Iterator[tuple[int, Float[np.ndarray, "b n n"]]]:
         """Give the images of some particles in order, each batch with its first number."""
