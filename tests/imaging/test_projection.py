@@ -23,6 +23,7 @@ from vitreous.imaging import (
 from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.projection.project import project
+from vitreous.imaging.projection.spreading import add_at_once, add_one_by_one
 from vitreous.imaging.volumes.ensemble import Conformations
 
 ROTATION = random_rotations(jax.random.key(0), 3)
@@ -111,6 +112,15 @@ def test_spreading_is_exact_for_every_width(sigma: float) -> None:
     volume = GaussianVolume(base.position, base.amplitude, variance.astype(jnp.float32))
     found = jax.jit(lambda v: project(v, ROTATION, grid, "spread"))(volume)
     assert relative_error(found, exact_of(volume, ROTATION, grid)) < 3e-4
+
+
+def test_accelerators_spread_the_same_way() -> None:
+    """What they run, one scatter, against what a CPU runs, here on whatever there is."""
+    rng = np.random.default_rng(3)
+    x, y = (jnp.asarray(rng.integers(0, 20, 30), jnp.int32) for _ in range(2))
+    rows, columns = (jnp.asarray(rng.normal(size=(30, 5)), jnp.float32) for _ in range(2))
+    once, each = (f(x, y, rows, columns, 25) for f in (add_at_once, add_one_by_one))
+    np.testing.assert_allclose(once, each, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", ["nufftax", "jax-finufft"])

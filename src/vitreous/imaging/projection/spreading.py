@@ -87,28 +87,48 @@ def spread(
     x, columns, _ = _profiles(centre[:, 0], variance, box, window)
     y, rows, _ = _profiles(centre[:, 1], variance, box, window)
     rows = rows * amplitude[:, None]
-    side = box + 2 * window
-
-    def one_by_one(x, y, rows, columns):
-        def add(i, image):
-            place = (y[i], x[i])
-            old = jax.lax.dynamic_slice(image, place, (window, window))
-            new = old + rows[i][:, None] * columns[i][None]
-            return jax.lax.dynamic_update_slice(image, new, place)
-
-        return jax.lax.fori_loop(0, len(x), add, jnp.zeros((side, side), rows.dtype))
-
-    def at_once(x, y, rows, columns):
-        steps = np.arange(window, dtype=np.int32)
-        index = (y[:, None, None] + steps[None, :, None]) * side
-        index = index + x[:, None, None] + steps[None, None]
-        values = rows[:, :, None] * columns[:, None, :]
-        flat = jnp.zeros(side * side, rows.dtype)
-        return flat.at[index].add(values, mode="promise_in_bounds").reshape(side, side)
-
     # A CPU adds in place, and fast; an accelerator must not wait for one Gaussian after another.
-    image = jax.lax.platform_dependent(x, y, rows, columns, cpu=one_by_one, default=at_once)
+    image = jax.lax.platform_dependent(
+        *(x, y, rows, columns),
+        cpu=partial(add_one_by_one, side=box + 2 * window),
+        default=partial(add_at_once, side=box + 2 * window),
+    )
     return _fold(_fold(image, box, window).T, box, window).T
+
+
+def add_one_by_one(
+    x: Int[Array, " g"],
+    y: Int[Array, " g"],
+    rows: Float[Array, "g w"],
+    columns: Float[Array, "g w"],
+    side: int,
+) -> Float[Array, "s s"]:
+    """Add outer products to windows of an image whose first column and row are x and y."""
+    window = rows.shape[1]
+
+    def add(i, image):
+        place = (y[i], x[i])
+        old = jax.lax.dynamic_slice(image, place, (window, window))
+        new = old + rows[i][:, None] * columns[i][None]
+        return jax.lax.dynamic_update_slice(image, new, place)
+
+    return jax.lax.fori_loop(0, len(x), add, jnp.zeros((side, side), rows.dtype))
+
+
+def add_at_once(
+    x: Int[Array, " g"],
+    y: Int[Array, " g"],
+    rows: Float[Array, "g w"],
+    columns: Float[Array, "g w"],
+    side: int,
+) -> Float[Array, "s s"]:
+    """Do as `add_one_by_one` by one scatter."""
+    steps = np.arange(rows.shape[1], dtype=np.int32)
+    index = (y[:, None, None] + steps[None, :, None]) * side
+    index = index + x[:, None, None] + steps[None, None]
+    values = rows[:, :, None] * columns[:, None, :]
+    flat = jnp.zeros(side * side, rows.dtype)
+    return flat.at[index].add(values, mode="promise_in_bounds").reshape(side, side)
 
 
 def _fold(image: Float[Array, "s c"], box: int, margin: int) -> Float[Array, "n c"]:

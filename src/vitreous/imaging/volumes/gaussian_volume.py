@@ -91,6 +91,7 @@ class GaussianVolume(Volume):
         self, rotation: Float[Array, "b 3 3"], grid: ImageGrid, method: str
     ) -> Complex[Array, "b n h"]:
         """Integrate along the beam; see `projection.project`."""
+        rotation = rotation.astype(self.position.dtype)
         if method == "separable":
             return project_separably(self.gaussians, rotation, grid)
         if method == "spread":
