@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tomo_project import Project, random_tomogram
 
+from vitreous.cli.main import main
 from vitreous.errors import InputError
 from vitreous.particles import ImageSource, read_particles
 from vitreous.particles.star import read_star
@@ -150,6 +151,21 @@ def test_tilt_images_as_a_file_of_their_own(project, tmp_path):
     np.testing.assert_array_equal(back.particle[:, None] == back.particle, same)
     values = ImageSource(back).read(np.arange(len(back)))
     np.testing.assert_array_equal(values, ImageSource(chosen).read(np.arange(len(chosen))))
+
+
+def test_command_writes_the_images(project, tmp_path, capsys):
+    out = tmp_path / "particles_2d.star"
+    main(["parse-relion", "-p", str(project.set_file), "-o", str(out), "--ntilts", "2"])
+    assert "12 images of 6 particles" in capsys.readouterr().out
+    assert len(read_particles(out)) == 12
+    for arguments, words in (
+        (["-p", str(out)], "its rows are images already"),
+        (["-p", str(project.particles), "-t", str(out)], "no tomograms.star"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["parse-relion", *arguments])
+        assert stop.value.code == 2
+        assert words in capsys.readouterr().err
 
 
 def test_selections_are_rows_of_the_parent_and_find_their_stacks(project, tmp_path):

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "parse-pose-csparc": ("particles", "parse_pose_csparc", "cryoSPARC .cs → poses.pkl."),
     "parse-ctf-star": ("particles", "parse_ctf_star", "RELION .star → ctf.pkl."),
     "parse-ctf-csparc": ("particles", "parse_ctf_csparc", "cryoSPARC .cs → ctf.pkl."),
+    "parse-relion": ("tomograms", "parse_relion", "RELION 5 tomogram particles → tilt images."),
     "backproject-voxel": (
         "reconstruction",
         "backproject_voxel",

@@ -230,8 +230,8 @@ def _read_relion(path: Path) -> "RelionParticles":
     star = read_star(path)
     if is_tomo_table(star):
         raise InputError(
-            f"{path}: rows are particles of tomograms, not images; poses and CTF of the tilts "
-            "are not in this file"
+            f"{path}: rows are particles of tomograms, not images; vitreous parse-relion writes "
+            "a table of their images"
         )
     return RelionParticles(star)
 

@@ -103,7 +103,8 @@ def _read_relion(
     if listed is not None:
         tomograms, path, star = tomograms or path, listed, read_star(listed)
     if is_tomo_table(star):
-        return read_tomo_table(star, datadir, tomograms, with_ctf)
+        table = read_tomo_table(star, datadir, tomograms, with_ctf)
+        return _at_sampling(table, pixel_size, box)
     particles = RelionParticles(star)
     particles.warn_of_ignored_optics()
     names, stack_id, image_index = particles.images()
@@ -128,6 +129,15 @@ def _read_relion(
         source=particles.star,
         path=path,
     )
+
+
+def _at_sampling(table: ParticleTable, pixel_size: float | None, box: int | None) -> ParticleTable:
+    """Put a pixel size and box that were given in place of those of the file."""
+    if pixel_size is not None:
+        table = table.replace(pixel_size=np.full(len(table), pixel_size))
+    if box is not None:
+        table = table.replace(box=np.full(len(table), box, np.int32))
+    return table
 
 
 def _read_cryosparc(
