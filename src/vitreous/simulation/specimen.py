@@ -11,13 +11,16 @@ from jaxtyping import Array, Complex, Float, Int
 from scipy.fft import next_fast_len
 
 from vitreous.errors import InputError
-from vitreous.geometry.fourier import half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.resample import resample
 from vitreous.imaging.fourier_grid import FourierGrid, GridShape, inscribed_sphere, volume_to_grid
-from vitreous.imaging.gaussians import gaussian_map, project_gaussians
+from vitreous.imaging.gaussians import gaussian_map
+from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.interpolation import Kernel
+from vitreous.imaging.projection.project import project
 from vitreous.imaging.slicing import rotated_frequencies, sample_grid
+from vitreous.imaging.volumes.ensemble import ContinuousEnsemble
+from vitreous.imaging.volumes.gaussian_volume import GaussianVolume
 from vitreous.simulation.phantom import SIGMA, Hinge
 
 
@@ -170,17 +173,15 @@ class HingeMotion(eqx.Module):
         pixels: FourierPixels,
     ) -> Complex[Array, "b p"]:
         """Project the atoms of each image's own angle."""
-        fine = oversampled_box(self.box, self.pixel_size, SIGMA)
-        fine_pixels = FourierPixels(fine, pixels.max_shell, pixels.min_shell)
-        step = self.box * self.pixel_size / fine
 
-        def one(image: tuple[Array, Array]) -> Array:
-            turn, angle = image
+        def at(angle: Float[Array, ""]) -> GaussianVolume:
             atoms = self.hinge.at(angle[None])
-            return project_gaussians(atoms, turn[None], fine, step, sampling="point")[0]
+            widths = (SIGMA, SIGMA)
+            return GaussianVolume(atoms.position[0], atoms.amplitude, atoms.variance, widths)
 
-        images = jax.lax.map(one, (rotation, coordinate)) / self.pixel_size
-        return fine_pixels.gather(half_plane(images)) * (self.box / fine) ** 2
+        grid = ImageGrid(self.box, self.pixel_size)
+        half = project(ContinuousEnsemble(at).at(coordinate), rotation, grid)
+        return pixels.gather(half) / self.pixel_size
 
     def volumes(self) -> Float[np.ndarray, "s n n n"]:
         """Return the map at the middle of each state, band-limited to its Nyquist frequency."""
