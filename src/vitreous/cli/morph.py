@@ -72,7 +72,7 @@ def morph_train(
     velocity: Annotated[Field, typer.Option(help="Perceptron or coarse cubic spline.")] = Field.mlp,
     depth: Annotated[int, typer.Option(help="Linear layers.")] = 3,
     width: Annotated[int, typer.Option(help="Hidden width.")] = 100,
-    control_points: Annotated[int, typer.Option(help="Spline control points a side.")] = 8,
+    control_points: Annotated[int, typer.Option(help="Spline control points a side.")] = 10,
     time_dependent: Annotated[
         bool, typer.Option("--time-dependent", help="Let the field change on the way.")
     ] = False,

@@ -170,9 +170,10 @@ def reach(config: MorphConfig) -> tuple[float, float, float, float]:
 
 
 @pytest.mark.slow
-def test_the_hinge_is_found():
+@pytest.mark.parametrize("velocity", ["mlp", "spline"])
+def test_the_hinge_is_found(velocity):
     # The peer's core: CC 0.9956 and 0.22 px on its own pair, 0.992 and 0.93 px on this one.
-    score, moving, resting, _ = reach(MorphConfig())
+    score, moving, resting, _ = reach(MorphConfig(velocity=velocity))
     assert score >= 0.996
     assert moving <= 0.22
     assert resting <= 0.10

@@ -5,6 +5,7 @@ import numpy as np
 
 from vitreous.geometry.rotations import rotation_vector_to_matrix
 from vitreous.imaging.gaussians import GaussianAtoms, gaussian_map
+from vitreous.maps import Map
 
 
 def two_domains(
@@ -44,9 +45,24 @@ def density(atoms: np.ndarray, box: int = 32, sigma: float = 1.1) -> np.ndarray:
     return np.asarray(gaussian_map(molecule, box, 1.0, "point")).astype(np.float32)
 
 
+def lay(
+    atoms: np.ndarray,
+    shape: tuple[int, int, int],
+    voxel: float = 1.0,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    sigma: float = 1.1,
+) -> Map:
+    """Lay atoms, in Å of the laboratory, onto any grid: `shape` (z, y, x), `sigma` in Å."""
+    lines = [
+        np.exp(-((np.arange(n) * voxel + first - atoms[:, [i]]) ** 2) / (2 * sigma**2))
+        for i, (n, first) in enumerate(zip(shape[::-1], origin, strict=True))
+    ]
+    return Map(np.einsum("ax,ay,az->zyx", *lines).astype(np.float32), voxel, origin)
+
+
 def above(volume: np.ndarray, share: float = 0.15) -> np.ndarray:
     """Cut a map hard at a share of its maximum."""
     return np.where(volume >= share * volume.max(), volume, 0).astype(np.float32)
 
 
-__all__ = ["above", "density", "jnp", "two_domains"]
+__all__ = ["above", "density", "jnp", "lay", "two_domains"]

@@ -20,7 +20,7 @@ class MorphConfig:
     `steps` (over the whole time). *Loss* `w2_eps` (least ε in squares of the box side, None: from
     the voxels), `w2_iter`, `use_l2`, `mu_mesh` (Å² for each unit of mean strain; None: a tenth
     of the finest voxel's square). *Work* `iterations`, `period`, `learning_rate` (None: 3e-3, a
-    spline 1e-2, falling by a cosine), `binning`, `match_resolution`, `patience` (reports without a
+    spline 3e-2, falling by a cosine), `binning`, `match_resolution`, `patience` (reports without a
     better half-map FSC before stopping), `seed`. `is_peer`: Euler in ten steps, plain transport
     from a cold start, constant rate, in the unit cube.
     """
@@ -28,7 +28,7 @@ class MorphConfig:
     velocity: VelocityKind = "mlp"
     depth: int = 3
     width: int = 100
-    control_points: int = 8
+    control_points: int = 10
     is_time_dependent: bool = False
     symmetry: str = "C1"
     scheme: Scheme = "rk4"
@@ -74,7 +74,7 @@ class MorphConfig:
             return self.learning_rate
         if self.is_peer:
             return 1e-3
-        return 1e-2 if self.velocity == "spline" else 3e-3
+        return 3e-2 if self.velocity == "spline" else 3e-3
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values, for files."""

@@ -23,7 +23,7 @@ from vitreous.methods.morph.levels import Level, build_levels, peer_level
 from vitreous.methods.morph.mesh import Mesh, build_mesh
 from vitreous.methods.morph.sharpness import blur, relative_blur
 from vitreous.methods.morph.symmetry import check_symmetry
-from vitreous.methods.morph.thresholds import automatic_level, cut, level_enclosing, noise_level
+from vitreous.methods.morph.thresholds import automatic_level, cut, find_molecule, level_enclosing
 from vitreous.methods.morph.velocity import Triple
 
 # Cubes of the mesh: enough to see a hinge bend, few enough to cost little.
@@ -37,7 +37,7 @@ class Problem:
     Fields: `levels`, coarsest first; `mesh` of the molecule; `centre` and `extent` (Å) of the
     velocity field, `pivot` of the symmetry axes; `source` and `targets`, cut, on one lattice, at
     their own sharpness; `thresholds` in the order of the maps; `blur` (σ, Å) that was laid on the
-    source for the fit.
+    source for the fit, and `target_blurs`, on each target against its noise.
     """
 
     levels: list[Level]
@@ -49,6 +49,7 @@ class Problem:
     targets: list[Map]
     thresholds: list[float]
     blur: float
+    target_blurs: list[float]
 
 
 def prepare_morph(
@@ -71,24 +72,13 @@ def prepare_morph(
     source, *others = place_together([source, *targets])
     level = automatic_level(source.data) if source_threshold is None else source_threshold
     whole, first = source, cut(source, level, names[0])
+    cuts, levels_used, blurs = _cut_targets(first, others, levels_given, config, names)
+    thresholds = [level, *levels_used]
     group = point_group(config.symmetry)
     if len(group) > 1:
-        middle = np.array([n // 2 for n in source.data.shape[::-1]], np.float64)
-        check_symmetry(names[0], config.symmetry, first.data, group, middle)
-    volume = np.count_nonzero(first.data) * source.voxel_size**3
-    cuts, thresholds = [], [level]
-    for other, given, name in zip(others, levels_given, names[1:], strict=True):
-        if given is None and config.is_peer:
-            given = automatic_level(other.data)
-        elif given is None:
-            enclosing = level_enclosing(other.data, volume / other.voxel_size**3)
-            given = max(enclosing, noise_level(other.data), 1e-3 * float(other.data.max()))
-        thresholds.append(float(given))
-        cuts.append(cut(other, given, name))
-        require_overlap(first, cuts[-1], (names[0], name))
-        if len(group) > 1:
-            middle = np.array([n // 2 for n in other.data.shape[::-1]], np.float64)
-            check_symmetry(name, config.symmetry, cuts[-1].data, group, middle)
+        for map_cut, name in zip((first, *cuts), names, strict=True):
+            middle = np.array([n // 2 for n in map_cut.data.shape[::-1]], np.float64)
+            check_symmetry(name, config.symmetry, map_cut.data, group, middle)
     x, y, z = (float(v) for v in centre_of_box(whole))
     if config.is_peer:
         return _peer_problem(first, cuts, config, thresholds, (x, y, z), names)
@@ -97,26 +87,62 @@ def prepare_morph(
     lattice = cover(first, cuts, margin)
     ends = [resample_like(c, lattice) for c in cuts]
     ends = [replace(e, data=np.maximum(e.data, 0)) for e in ends]
-    sigma = relative_blur(lattice, ends[0]) if config.match_resolution else 0.0
-    soft = lattice
-    if sigma > 0:
-        soft = blur(lattice, sigma)
-        filled = float(np.count_nonzero(ends[0].data > 0.01 * ends[0].data.max()))
-        soft = cut(soft, level_enclosing(soft.data, filled), names[0])
+    soft, sigma = lattice, 0.0
+    if config.match_resolution:
+        soft, sigma = _blur_alike(lattice, ends[0], names[0])
     binned = bin_map(soft, config.binning)
     side = max(whole.data.shape) * whole.voxel_size
     levels = build_levels(binned, [bin_map(e, config.binning) for e in ends], config, side)
     low, high = _joint_box([lattice, *ends])
-    centre = (low + high) / 2
+    cx, cy, cz = (float(c) for c in (low + high) / 2)
+    extent = float(np.max(high - low)) + 2 * margin
+    return Problem(
+        levels, _mesh_of(lattice), (cx, cy, cz), extent, (x, y, z), lattice, ends, thresholds,
+        sigma, blurs,
+    )  # fmt: skip
+
+
+def _cut_targets(
+    first: Map,
+    others: Sequence[Map],
+    levels: Sequence[float | None],
+    config: MorphConfig,
+    names: Sequence[str],
+) -> tuple[list[Map], list[float], list[float]]:
+    """Cut each target, where no level is given like the source; return maps, levels, blurs."""
+    volume = np.count_nonzero(first.data) * first.voxel_size**3
+    cuts, used, blurs = [], [], []
+    for other, given, name in zip(others, levels, names[1:], strict=True):
+        sigma = 0.0
+        if given is None and config.is_peer:
+            given = automatic_level(other.data)
+        elif given is None:
+            other, given, sigma = find_molecule(other, volume)
+        used.append(float(given))
+        blurs.append(sigma)
+        cuts.append(cut(other, given, name))
+        require_overlap(first, cuts[-1], (names[0], name))
+    return cuts, used, blurs
+
+
+def _blur_alike(sharp: Map, target: Map, name: str) -> tuple[Map, float]:
+    """Blur the source like the target, if that is blurrier, to the same share of voxels."""
+    sigma = relative_blur(sharp, target)
+    if sigma == 0:
+        return sharp, 0.0
+    soft = blur(sharp, sigma)
+    filled = float(np.count_nonzero(target.data > 0.01 * target.data.max()))
+    return cut(soft, level_enclosing(soft.data, filled), name), sigma
+
+
+def _mesh_of(lattice: Map) -> Mesh:
+    """Mesh the molecule coarsely enough."""
     factor = 1
     while np.count_nonzero(bin_map(lattice, factor).data) > MOST_CELLS:
         factor += 1
     coarse = bin_map(lattice, factor)
     # Half-filled blocks at the rim belong to the mesh: beyond it nothing holds the field.
-    mesh = build_mesh(coarse.data, coarse.voxel_size, coarse.origin)
-    cx, cy, cz = (float(c) for c in centre)
-    extent = float(np.max(high - low)) + 2 * margin
-    return Problem(levels, mesh, (cx, cy, cz), extent, (x, y, z), lattice, ends, thresholds, sigma)
+    return build_mesh(coarse.data, coarse.voxel_size, coarse.origin)
 
 
 def _peer_problem(first, cuts, config, thresholds, pivot, names) -> Problem:
@@ -133,7 +159,7 @@ def _peer_problem(first, cuts, config, thresholds, pivot, names) -> Problem:
     mesh = build_mesh(binned.data, binned.voxel_size, binned.origin)
     x, y, z = (float(o) - 0.5 * first.voxel_size for o in first.origin)
     extent = len(first.data) * first.voxel_size
-    return Problem([level], mesh, (x, y, z), extent, pivot, first, cuts, thresholds, 0.0)
+    return Problem([level], mesh, (x, y, z), extent, pivot, first, cuts, thresholds, 0.0, [0.0])
 
 
 def _side(a_map: Map) -> float:

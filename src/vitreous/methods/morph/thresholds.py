@@ -5,9 +5,12 @@ from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.maps import Map
+from vitreous.methods.morph.sharpness import blur
 
 # Share of the brightest density below which a noise-free map is cut.
 _SHARE = 0.15
+# Gaussians (σ in voxels) tried, in turn, against noise that hides a molecule.
+_SMOOTHING = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 
 def automatic_level(density: Float[np.ndarray, "z y x"]) -> float:
@@ -38,6 +41,23 @@ def level_enclosing(density: Float[np.ndarray, "z y x"], voxels: float) -> float
     """Find the level above which a given number of voxels lies."""
     count = int(np.clip(round(voxels), 1, density.size))
     return float(np.partition(density, density.size - count, axis=None)[density.size - count])
+
+
+def find_molecule(a_map: Map, volume: float) -> tuple[Map, float, float]:
+    """Find the level that encloses a volume (Å³), in a map blurred until its noise lies below it.
+
+    A cut through noise keeps the brightest spots of a molecule and loses its shape.
+
+    **Returns:** the map, the level, and σ (Å) of the blur, 0 for most maps.
+    """
+    for width in _SMOOTHING:
+        soft = blur(a_map, width * a_map.voxel_size)
+        enclosing = level_enclosing(soft.data, volume / a_map.voxel_size**3)
+        noise = noise_level(soft.data)
+        if noise <= enclosing:
+            break
+    level = max(enclosing, noise, 1e-3 * float(soft.data.max()))
+    return soft, level, width * a_map.voxel_size
 
 
 def cut(a_map: Map, level: float, name: str) -> Map:

@@ -199,6 +199,7 @@ def _judge(
         "seconds": round(seconds, 2),
         "thresholds": problem.thresholds,
         "blur": problem.blur,
+        "target_blurs": problem.target_blurs,
         "voxel_size": voxel,
         "settings": config.to_dict(),
     }
