@@ -102,22 +102,13 @@ class ImageModel(eqx.Module):
         `scale · CTF · η + offset`, white or dark as the optics say; with a detector the electrons
         it reads out on average. One image for a single pose, else as many as poses.
         """
-        model, single = resolve(self)._batched()
-        images = model._images(None) if model.detector is None else model._electrons(None)
-        return images[0] if single else images
+        self._check()
+        return _render(self)
 
     def sample(self, key: jax.Array) -> Float[Array, "... n n"]:
         """Draw images: ice, then electrons and Gaussian noise, of whatever the model has."""
-        model, single = resolve(self)._batched()
-        ice_key, count_key, noise_key = jax.random.split(key, 3)
-        if model.detector is None:
-            images = model._images(ice_key)
-        else:
-            images = model._electrons(ice_key, count_key)
-        if model.noise is not None:
-            noise = model.noise.sample(noise_key, images.shape[0], model.grid)
-            images = images + model._masked(noise)
-        return images[0] if single else images
+        self._check()
+        return _sample(self, key)
 
     def log_likelihood(self, observed: Float[Array, "... n n"]) -> Float[Array, "..."]:
         """Return the log-density of observed images, in nats, one number an image.
@@ -128,18 +119,12 @@ class ImageModel(eqx.Module):
 
         **Raises:** `ValueError` if the model has neither noise nor detector, or both.
         """
-        model, single = resolve(self)._batched()
-        observed = observed[None] if single else observed
-        if (model.noise is None) == (model.detector is None):
+        if (self.noise is None) == (self.detector is None):
             raise ValueError("a likelihood needs either Gaussian noise or a detector")
-        if model.detector is not None:
-            if model.ice is not None:
-                raise ValueError("a detector's likelihood knows no ice: leave it out")
-            value = model.detector.log_likelihood(observed, model._arriving(None), model.grid)
-        else:
-            residual = half_plane(model._masked(observed - model._images(None)))
-            value = fourier_log_likelihood(residual, model.power())
-        return value[0] if single else value
+        if self.detector is not None and self.ice is not None:
+            raise ValueError("a detector's likelihood knows no ice: leave it out")
+        self._check()
+        return _log_likelihood(self, observed)
 
     def power(self) -> Float[Array, "... n h"]:
         """Return `P(k)` of all that is random in the images: noise, and ice seen by the lens."""
@@ -156,6 +141,11 @@ class ImageModel(eqx.Module):
             factor = factor * (model.filter(grid.frequencies()) ** 2)[None]
         ice = model.ice.power(grid)
         return power[None] + factor * ice.reshape(*(1,) * (3 - ice.ndim), *ice.shape)
+
+    def _check(self) -> None:
+        """Let the volume warn of what images cannot show, while values are still known."""
+        model = resolve(self)
+        model.volume.check(model._wide())
 
     def _batched(self) -> tuple["ImageModel", bool]:
         single = self.pose.batch == ()
@@ -218,3 +208,37 @@ class ImageModel(eqx.Module):
         if self.mask is None:
             return images
         return images * self.mask(self.grid.coordinates())[None]
+
+
+# Compiled as a whole: called one operation at a time, a model takes seconds to start.
+@eqx.filter_jit
+def _render(model: ImageModel) -> Float[Array, "... n n"]:
+    model, single = resolve(model)._batched()
+    images = model._images(None) if model.detector is None else model._electrons(None)
+    return images[0] if single else images
+
+
+@eqx.filter_jit
+def _sample(model: ImageModel, key: jax.Array) -> Float[Array, "... n n"]:
+    model, single = resolve(model)._batched()
+    ice_key, count_key, noise_key = jax.random.split(key, 3)
+    if model.detector is None:
+        images = model._images(ice_key)
+    else:
+        images = model._electrons(ice_key, count_key)
+    if model.noise is not None:
+        noise = model.noise.sample(noise_key, images.shape[0], model.grid)
+        images = images + model._masked(noise)
+    return images[0] if single else images
+
+
+@eqx.filter_jit
+def _log_likelihood(model: ImageModel, observed: Float[Array, "... n n"]) -> Float[Array, "..."]:
+    model, single = resolve(model)._batched()
+    observed = observed[None] if single else observed
+    if model.detector is not None:
+        value = model.detector.log_likelihood(observed, model._arriving(None), model.grid)
+    else:
+        residual = half_plane(model._masked(observed - model._images(None)))
+        value = fourier_log_likelihood(residual, model.power())
+    return value[0] if single else value
