@@ -26,6 +26,7 @@ from vitreous.simulation.matching import (
     run_search,
     search_angles,
 )
+from vitreous.simulation.matching.discrimination import share_kept, view_likeness
 from vitreous.simulation.matching.orientations import (
     angles_to_rotations,
     ring_directions,
@@ -130,6 +131,14 @@ def test_a_coarse_grid_finds_all_with_their_views(specimen: MapStates) -> None:
     x, y = truth.place.astype(int).T
     turned = angles_to_rotations(match.best_angles()[:, y, x].T.astype(np.float64))
     assert np.median(geodesic_distance(turned, truth.rotation)) < 0.1
+    # z scores lose what the likeness of views says.
+    kept = share_kept(
+        view_likeness(specimen, truth.ctf, ring_power(image)), float(match.snr[y, x].mean())
+    )
+    coarse = match_template(image, specimen, truth.ctf, MatchOptions(score="z", step=30.0))
+    lost = (coarse.z[y, x] / coarse.snr[y, x]).mean()
+    assert kept < 0.8
+    assert lost == pytest.approx(kept, abs=0.1)
     # Away from particles nothing exceeds what is expected of noise.
     noise = match.snr.copy()
     for column, row in zip(x, y, strict=True):

@@ -16,6 +16,7 @@ class Match:
     offset`. `samples`: correlations in all. `threshold`: of scores; `expected_maximum`: of noise.
     `histogram`: a sample of all correlations, see `search.HISTOGRAM_START`. `peaks`: `(row,
     column)`, the best first; `places`: the same between pixels. `uses_z`: which map they are in.
+    `z_keeps`: the share of its score that a particle at the threshold keeps in `z`.
     """
 
     snr: Float32[np.ndarray, "h w"]
@@ -32,6 +33,7 @@ class Match:
     peaks: Int[np.ndarray, "p 2"]
     places: Float[np.ndarray, "p 2"]
     uses_z: bool
+    z_keeps: float
 
     @property
     def score(self) -> Float32[np.ndarray, "h w"]:

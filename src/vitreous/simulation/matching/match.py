@@ -18,6 +18,7 @@ from vitreous.geometry.rectangle import rectangle_frequencies
 from vitreous.imaging.ctf import CTFParameters, evaluate_ctf
 from vitreous.particles.memory import free_device_memory
 from vitreous.simulation.fingerprint import fingerprint
+from vitreous.simulation.matching.discrimination import share_kept, view_likeness
 from vitreous.simulation.matching.found import Match
 from vitreous.simulation.matching.options import MatchOptions
 from vitreous.simulation.matching.orientations import angles_to_rotations, search_angles
@@ -40,8 +41,9 @@ from vitreous.simulation.specimen import Specimen
 
 logger = logging.getLogger(__name__)
 
-# Views from which on the score of a particle is judged against its own pixel's mean.
-_MANY_VIEWS = 10_000
+# Scores are judged against their pixel's other views if there are so many of these, and a particle
+# at the threshold keeps this share of its score.
+_MANY_VIEWS, _LEAST_SHARE = 1000, 0.9
 # Bytes a pixel that one orientation holds at work, and the share of memory they may take.
 _BYTES, _SHARE = 40, 0.3
 # Orientations at a time, at most: a CPU's caches hold one, an accelerator gains little from more.
@@ -218,9 +220,14 @@ def _finish(maps: Maps, search: Search) -> Match:
     mean = total / views
     deviation = np.sqrt(np.maximum(squares / views - mean**2, 0))
     z = (snr - mean) / np.where(deviation > 0, deviation, 1)
-    uses_z = options.score == "z" or (options.score == "auto" and views >= _MANY_VIEWS)
     samples = float(views) * shape[0] * shape[1]
     threshold = noise_threshold(samples, options.false_positives)
+    band = options.band(pixel_size)
+    likeness = view_likeness(search.specimen, search.ctf, ring_power(search.image), *band)
+    kept = share_kept(likeness, threshold)
+    uses_z = options.score == "z"
+    if options.score == "auto":
+        uses_z = views >= _MANY_VIEWS and kept >= _LEAST_SHARE
     distance = options.distance if options.distance is not None else box * pixel_size / 2
     score = z if uses_z else snr
     peaks = find_peaks(score, threshold, distance / pixel_size)
@@ -239,4 +246,5 @@ def _finish(maps: Maps, search: Search) -> Match:
         peaks,
         refine_peaks(score, peaks),
         uses_z,
+        kept,
     )

@@ -20,8 +20,8 @@ class MatchOptions:
     of the template. `defocus_range`, `defocus_step`: Å, tried on both sides of the micrograph's
     own. `finest`, `coarsest`: resolutions in Å that bound the frequencies used. `contrast`: sign
     of the particles in the micrograph. `score`: what peaks are found in: the largest correlation
-    (`"snr"`), the same less the pixel's mean over its deviation (`"z"`), or `"auto"`: z where
-    enough views were tried that a particle does not spoil its own mean. `false_positives`: how
+    (`"snr"`), the same less the pixel's mean over its deviation (`"z"`), or `"auto"`: z if that
+    costs a particle little of its score. `false_positives`: how
     many the threshold lets through if all views were independent. `distance`: Å between peaks,
     None for half the template's box. `batch`: orientations at a time, None to fit memory.
     """

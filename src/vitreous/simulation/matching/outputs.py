@@ -82,6 +82,7 @@ def write_summary(match: Match, path: Path, word: str, seconds: float) -> None:
         "expected_noise_maximum": round(match.expected_maximum, 4),
         "threshold": round(match.threshold, 4),
         "peaks_in": "z_score" if match.uses_z else "max_snr",
+        "z_score_keeps": round(match.z_keeps, 3),
         "peaks": len(match.peaks),
         "highest": round(float(match.score.max()), 4),
         "seconds": round(seconds, 1),
