@@ -16,4 +16,6 @@ def test_demo_makes_a_report_and_scores_itself(tmp_path, capsys, monkeypatch):
     assert "nothing to mend" in said.out
     assert (folder / "run" / "report.html").stat().st_size > 50_000
     assert (folder / "check" / "check.png").is_file()
+    assert (folder / "first" / "latents.npz").is_file()
+    assert "components in" in said.err
     assert (folder / "particles" / "truth.npz").is_file()

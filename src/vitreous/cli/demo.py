@@ -23,8 +23,8 @@ def demo(
 ) -> None:
     """Simulate a hinging molecule, look at the particles, fit them, and score what was found.
 
-    Makes `OUTDIR/particles` (a RELION-style set with its truth), `OUTDIR/run` and a report in
-    which the molecule moves. Takes a few minutes on two cores; nothing is downloaded.
+    Makes `OUTDIR/particles` (a RELION-style set with its truth), `OUTDIR/first` (a linear first
+    landscape), `OUTDIR/run` and a report in which the molecule moves. Takes a few minutes on two cores; nothing is downloaded.
 
     Example: `vitreous demo -o demo`
     """
@@ -37,7 +37,7 @@ def demo(
     began = time.monotonic()
 
     def step(title: str, command: str) -> None:
-        console.print(f"\n[bold]{title}[/bold]  [dim]$ vitreous {command}[/dim]")
+        console.print(f"\n[bold]{title}[/bold]  [dim]$ vitreous {command}[/dim]", soft_wrap=True)
 
     particles, run = outdir / "particles", outdir / "run"
     step("1  Simulate", f"simulate --phantom hinge -n {images} -D 64 -o {particles}")
@@ -45,9 +45,13 @@ def demo(
     star = particles / "particles.star"
     step("2  Check", f"check {star}")
     look_at(star, outdir / "check")
-    step("3  Fit", f"train-vae {star} --zdim 4 -n {epochs} -o {run}")
+    first = outdir / "first"
+    step("3  First landscape, without a network", f"train-subspace {star} -o {first} --no-analysis")
+    told = look_first(star, first, particles / "truth.npz", seed)
+    console.print(told, highlight=False)
+    step("4  Fit", f"train-vae {star} --zdim 4 -n {epochs} -o {run}")
     fit_hinge(star, run, epochs, seed)
-    step("4  Analyze", f"analyze {run} --truth {particles / 'truth.npz'}")
+    step("5  Analyze", f"analyze {run} --truth {particles / 'truth.npz'}")
     scores, report = analyze_hinge(run, particles / "truth.npz")
     minutes = (time.monotonic() - began) / 60
     console.print(f"\nDone in {minutes:.1f} min. Against the truth:")
@@ -82,6 +86,24 @@ def look_at(star: Path, folder: Path) -> None:
     from vitreous.reconstruction.checks import check_particles
 
     show_report(check_particles(star, folder=folder))
+
+
+def look_first(star: Path, folder: Path, truth: Path, seed: int) -> str:
+    """Fit a linear subspace as `train-subspace` does, and say what it found and how soon."""
+    from vitreous.cli.stages import Stages
+    from vitreous.methods.subspace.config import SubspaceConfig
+    from vitreous.methods.subspace.fit import train_subspace
+    from vitreous.metrics.truth import read_truth, score_latent
+
+    began = time.monotonic()
+    with Stages() as stages:
+        run = train_subspace(
+            star, folder, SubspaceConfig(seed=seed), overwrite=True, progress=stages
+        )
+    seconds = time.monotonic() - began
+    scores = score_latent(run.latents().mean, read_truth(truth))
+    found = max(value for name, value in scores.items() if name.startswith("|Spearman|"))
+    return f"{run.config['zdim']} components in {seconds:.0f} s: |Spearman| {found:.3f}"
 
 
 def fit_hinge(star: Path, folder: Path, epochs: int, seed: int) -> None:
