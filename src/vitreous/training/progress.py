@@ -95,13 +95,14 @@ class FitProgress:
                 f"epoch {epoch}/{self._epochs} step {in_epoch}/{self._steps} loss {loss:.6g} "
                 f"{rate} images/s, {duration(left)} left",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def tell(self, line: str) -> None:
         """Write one line above the bar."""
         if self._console is not None:
             (self._bar.console if self._bar is not None else self._console).print(
-                line, highlight=False
+                line, highlight=False, soft_wrap=True
             )
 
 
