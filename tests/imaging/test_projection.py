@@ -1,6 +1,7 @@
 """Every way from a volume to its projections against the closed form for Gaussians."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -266,6 +267,16 @@ def test_warnings_name_the_loss(caplog: pytest.LogCaptureFixture) -> None:
         caplog.clear()
         grids.check(ImageGrid(4, 2.0))
         assert "smaller than the map of 16 Å" in caplog.text
+        # Half of the sphere's density lies beyond half its radius, and more.
+        lost = re.search(r"([0-9.]+) % of its density", caplog.text)
+        assert lost is not None
+        assert float(lost[1]) == pytest.approx(100 * (1 - 1 / 8), abs=6)
+        caplog.clear()
+        jax.jit(lambda v: project(VoxelVolume(v, 2.0), ROTATION, ImageGrid(4, 2.0)))(
+            jnp.ones((8, 8, 8))
+        )
+        assert "what does not fit wraps" in caplog.text
+        VoxelVolume(jnp.zeros((8, 8, 8)).at[4, 4, 4].set(1.0), 2.0).check(ImageGrid(4, 2.0))
         caplog.clear()
         base = phantom(radius=10.0)
         jax.jit(lambda v: project(base, v, ImageGrid(8, 1.5)))(ROTATION)

@@ -14,6 +14,21 @@ from vitreous.geometry.fourier import coordinates, frequencies, half_plane_weigh
 from vitreous.imaging.fourier_grid import padded_box
 
 
+def readable(
+    number: float | np.ndarray | np.generic | Array, dtype: np.dtype | None = None
+) -> Array:
+    """Return an array that can still be read as a number where code is being compiled.
+
+    **Arguments:** `dtype`: that of the result; the default one for Python's numbers unless given.
+    """
+    if isinstance(number, jax.core.Tracer):
+        return number if dtype is None else number.astype(dtype)
+    if dtype is None and not isinstance(number, jax.Array):
+        dtype = jax.dtypes.canonicalize_dtype(np.float64)
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(number, dtype)
+
+
 class ImageGrid(eqx.Module):
     """Hold the side of a square image and its pixel size.
 
@@ -37,12 +52,7 @@ class ImageGrid(eqx.Module):
         if not isinstance(pixel_size, jax.Array) and not np.all(np.asarray(pixel_size) > 0):
             raise ValueError(f"a pixel size in Å is positive, not {pixel_size}")
         self.box = int(box)
-        if isinstance(pixel_size, jax.Array):
-            self.pixel_size = pixel_size
-        else:
-            # A number stays one that can be read, also where code is being compiled.
-            with jax.ensure_compile_time_eval():
-                self.pixel_size = jnp.asarray(pixel_size, float)
+        self.pixel_size = readable(pixel_size)
 
     @property
     def columns(self) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
-from vitreous.geometry.fourier import volume_from_half_space
+from vitreous.geometry.fourier import coordinates, volume_from_half_space
 from vitreous.geometry.shift import crop_centered
 from vitreous.imaging.fourier_grid import (
     FourierGrid,
@@ -18,7 +18,7 @@ from vitreous.imaging.fourier_grid import (
     kernel_correction,
     volume_to_grid,
 )
-from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.grid import ImageGrid, readable
 from vitreous.imaging.interpolation import Kernel
 from vitreous.imaging.slicing import sample_grid
 from vitreous.imaging.volumes.base import Volume, known
@@ -39,7 +39,7 @@ class FourierVolume(Volume):
 
     def __init__(self, grid: FourierGrid, voxel_size: float | Array) -> None:
         self.grid = grid
-        self.voxel_size = jnp.asarray(voxel_size, grid.values.dtype)
+        self.voxel_size = readable(voxel_size, grid.values.dtype)
 
     @staticmethod
     def of(
@@ -84,22 +84,9 @@ class FourierVolume(Volume):
         return values * (self.voxel_size**3).astype(values.dtype)
 
     def check(self, grid: ImageGrid) -> None:
-        """Warn of images with finer detail than the map has, or smaller than the map."""
-        pixel, voxel = known(grid.pixel_size), known(self.voxel_size)
-        if pixel is None or voxel is None:
-            return
-        if pixel < 0.99 * voxel:
-            logger.warning(
-                "pixels of %.4g Å resolve up to %.4g Å, but the map of %.4g Å voxels holds nothing "
-                "finer than %.4g Å: its images are smooth beyond",
-                *(pixel, 2 * pixel, voxel, 2 * voxel),
-            )
-        if grid.box * pixel < 0.99 * self.box * voxel:
-            logger.warning(
-                "images of %.4g Å are smaller than the map of %.4g Å: what does not fit wraps "
-                "round; take a larger box, or padding=%.3g",
-                *(grid.box * pixel, self.box * voxel, self.box * voxel / (grid.box * pixel)),
-            )
+        """Warn of images with finer detail than the map has, or too small for what it holds."""
+        density = None if isinstance(self.grid.values, jax.core.Tracer) else self.to_density
+        check_sampling(self.box, known(self.voxel_size), grid, density)
 
     def to_density(self) -> Float[Array, "n n n"]:
         """Return the density the grid was made of, `(z, y, x)`, without cut corners."""
@@ -108,6 +95,44 @@ class FourierVolume(Volume):
         density = crop_centered(volume_from_half_space(half, padded), self.box, 3)
         correction = kernel_correction(self.box, padded, self.grid.kernel, keep_corners=True)
         return density / jnp.asarray(correction, density.dtype)
+
+
+def check_sampling(
+    box: int,
+    voxel: float | None,
+    grid: ImageGrid,
+    density: Callable[[], Float[Array, "n n n"]] | None,
+) -> None:
+    """Warn of images finer than voxels, and of density outside the circle that fits them.
+
+    **Arguments:** `density`: gives it, where it is known; called only if images are smaller.
+    """
+    pixel = known(grid.pixel_size)
+    if pixel is None or voxel is None:
+        return
+    if pixel < 0.99 * voxel:
+        logger.warning(
+            "pixels of %.4g Å resolve up to %.4g Å, but the map of %.4g Å voxels holds nothing "
+            "finer than %.4g Å: its images are smooth beyond",
+            *(pixel, 2 * pixel, voxel, 2 * voxel),
+        )
+    extent = grid.box * pixel
+    if extent > 0.99 * box * voxel:
+        return
+    lost = "what does not fit"
+    if density is not None:
+        with jax.ensure_compile_time_eval():
+            weight = np.abs(np.asarray(density()))
+        outside = np.linalg.norm(coordinates(box, 3), axis=-1) * voxel > extent / 2
+        share = weight[outside].sum(dtype=np.float64) / max(weight.sum(dtype=np.float64), 1e-30)
+        if share < 0.01:
+            return
+        lost = f"{100 * share:.1f} % of its density"
+    logger.warning(
+        "images of %.4g Å are smaller than the map of %.4g Å: %s wraps round; take a box of %d "
+        "pixels or padding=%.3g",
+        *(extent, box * voxel, lost, np.ceil(box * voxel / pixel), box * voxel / extent),
+    )
 
 
 def alike(volumes: Sequence[Volume]) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier import coordinates, half_plane
-from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.grid import ImageGrid, readable
 from vitreous.imaging.interpolation import Kernel
 from vitreous.imaging.volumes.base import Volume, as_module
 from vitreous.imaging.volumes.fourier_volume import FourierVolume
@@ -50,7 +50,7 @@ class NeuralVolume(Volume):
     ) -> None:
         self.function = as_module(function)
         self.box = box
-        self.voxel_size = jnp.asarray(voxel_size)
+        self.voxel_size = readable(voxel_size)
         self.space = space
 
     @property

@@ -10,12 +10,12 @@ from jaxtyping import Array, Complex, Float
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier import coordinates
-from vitreous.imaging.grid import ImageGrid
+from vitreous.imaging.grid import ImageGrid, readable
 from vitreous.imaging.interpolation import Kernel
 from vitreous.imaging.projection.nufft import transform_voxels
 from vitreous.imaging.slicing import rotated_frequencies
-from vitreous.imaging.volumes.base import Volume
-from vitreous.imaging.volumes.fourier_volume import FourierVolume
+from vitreous.imaging.volumes.base import Volume, known
+from vitreous.imaging.volumes.fourier_volume import FourierVolume, check_sampling
 
 if TYPE_CHECKING:
     from vitreous.imaging.volumes.gaussian_volume import GaussianVolume
@@ -37,7 +37,7 @@ class VoxelVolume(Volume):
         self, density: Float[Array | np.ndarray, "n n n"], voxel_size: float | Array
     ) -> None:
         self.density = jnp.asarray(density)
-        self.voxel_size = jnp.asarray(voxel_size, self.density.dtype)
+        self.voxel_size = readable(voxel_size, self.density.dtype)
 
     @staticmethod
     def from_mrc(
@@ -113,6 +113,8 @@ class VoxelVolume(Volume):
         return values.reshape(-1, grid.box, grid.columns) * scale.astype(values.dtype)
 
     def check(self, grid: ImageGrid) -> None:
-        """Warn as the Fourier volume would."""
-        if not isinstance(self.density, jax.core.Tracer):
-            self.to_fourier("linear").check(grid)
+        """Warn of images with finer detail than the map has, or too small for what it holds."""
+        traced = isinstance(self.density, jax.core.Tracer)
+        check_sampling(
+            self.box, known(self.voxel_size), grid, None if traced else lambda: self.density
+        )
