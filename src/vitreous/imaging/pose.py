@@ -29,9 +29,9 @@ class Pose(eqx.Module):
     `z_offset`: Å along the beam, added to the defocus, `(...)`. All share their leading axes.
 
     ```python
-    >>> pose = Pose.from_euler(jnp.array([30.0, 40.0, 50.0]), shift=jnp.array([3.0, -1.0]))
-    >>> pose.compose(pose.inverse()).shift.round(5).tolist()
-    [0.0, 0.0]
+    >>> poses = Pose.from_euler(jnp.zeros((5, 3)), shift=jnp.array([3.0, -1.0]))
+    >>> poses.batch, poses.inverse().shift[0].tolist()
+    ((5,), [-3.0, 1.0])
 
     ```
     """
