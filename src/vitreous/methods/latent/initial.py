@@ -23,20 +23,23 @@ from vitreous.training.run import Run
 # Components are found on so many images at most; all images are then projected on them.
 _PCA_IMAGES = 5000
 _BATCH = 64
+# Tilt series that the scale of features is measured on: the same for any number of devices.
+_SERIES = 16
 
 
 def measure_start(method: LatentMethod, data: PreparedImages) -> Start:
     """Measure on the images what a fit needs before its first step."""
-    config = method.config
-    if config.kind == "vae" and config.encoder == "lift":
-        first = next(iter(data.in_order(_BATCH, method.shown())))
-        spread = float(np.std(np.asarray(_features(method)(first))))
-        return Start(feature_scale=1 / max(spread, 1e-12))
+    config, start = method.config, Start()
     if config.init_latents is not None:
-        return Start(latents=borrowed_latents(config.init_latents, method.particles, config.zdim))
-    if config.kind == "autodecoder" and method.foundation.consensus is not None:
-        return Start(latents=component_latents(method, data, config.zdim))
-    return Start()
+        latents = borrowed_latents(config.init_latents, method.particles, config.zdim)
+        start = start._replace(latents=latents)
+    elif config.kind == "autodecoder" and method.foundation.consensus is not None:
+        start = start._replace(latents=component_latents(method, data, config.zdim))
+    if config.kind == "vae" and config.encoder == "lift":
+        first = next(iter(data.in_order(max(_BATCH, _SERIES * method.tilts), method.shown())))
+        spread = float(np.std(np.asarray(_features(method)(first))))
+        start = start._replace(feature_scale=1 / max(spread, 1e-12))
+    return start
 
 
 def borrowed_latents(folder: str, particles: int, count: int) -> Float[np.ndarray, "n d"]:
