@@ -44,6 +44,7 @@ class Kernel(StrEnum):
 
     linear = "linear"
     cubic = "cubic"
+    kaiser = "kaiser"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class SpecimenFlags:
     atom_bfactor: Annotated[float, typer.Option(help="B factor added to every atom's own, Å².")] = (
         0.0
     )
-    kernel: Annotated[Kernel, typer.Option(help="Interpolation of slices.")] = Kernel.cubic
+    kernel: Annotated[Kernel, typer.Option(help="Interpolation of slices.")] = Kernel.kaiser
 
     def build(self, inputs: list[Path] | None) -> "Specimen":
         """Read files or make the phantom up; imports JAX.

@@ -91,7 +91,7 @@ class MapStates(eqx.Module):
         cls,
         maps: Float[np.ndarray, "s n n n"],
         pixel_size: float,
-        kernel: Kernel = "cubic",
+        kernel: Kernel = "kaiser",
         padding: float = 1.0,
         weights: Sequence[float] | None = None,
     ) -> "MapStates":
