@@ -18,6 +18,8 @@ from vitreous.files import write_text
 if TYPE_CHECKING:
     from vitreous.methods.morph.train import Trained
 
+# Side of the pictures, in pixels.
+_SIZE = 360
 _SCRIPT = """
 const frames = JSON.parse(document.getElementById('frames').textContent);
 const image = document.querySelector('#way img'), slider = document.querySelector('#way input');
@@ -65,14 +67,14 @@ def write_morph_page(directory: Path, outcome: "Trained", name: str) -> list[Pat
 
     cubes = [to_cube(frame) for frame in outcome.frames]
     view = choose_view(cubes)
-    pictures = render_series(cubes, view)
+    pictures = render_series(cubes, view, _SIZE)
     length = to_cube(np.linalg.norm(outcome.motion.displacement, axis=0))
     tint = length / max(float(length.max()), 1e-6)
-    pictures[0] = render_series(cubes[:1], view, tint=tint)[0]
-    target = render_series([to_cube(outcome.problem.targets[-1].data)], view)[0]
+    moving = render_series(cubes[:1], view, _SIZE, tint)[0]
+    target = render_series([to_cube(outcome.problem.targets[-1].data)], view, _SIZE)[0]
     written = _movie(directory / "trajectory", pictures)
     page = directory / "report.html"
-    write_text(page, _compose(outcome, name, pictures, target))
+    write_text(page, _compose(outcome, name, pictures, target, moving))
     return [*written, page]
 
 
@@ -80,19 +82,26 @@ def _picture(picture: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(encode(picture, "WEBP")).decode()
 
 
-def _compose(outcome: "Trained", name: str, pictures: list[np.ndarray], target: np.ndarray) -> str:
+def _compose(
+    outcome: "Trained",
+    name: str,
+    pictures: list[np.ndarray],
+    target: np.ndarray,
+    moving: np.ndarray,
+) -> str:
     figures, voxel = outcome.figures, outcome.figures["voxel_size"]
     shells = len(outcome.curves["after"])
     frequency = np.arange(shells) / (2 * shells * voxel)
-    fsc = line_chart(
-        frequency, dict(outcome.curves), "frequency (1/Å)", "Fourier shell correlation with the "
-        "target", (-0.05, 1.05), (0.5, 0.143),
-    )  # fmt: skip
-    losses = np.asarray(outcome.result.losses)
-    loss = line_chart(np.arange(len(losses)), {"loss": losses}, "iteration", "loss")
+    curves = {name: curve.astype(float) for name, curve in outcome.curves.items()}
+    title = "Fourier shell correlation with the target"
+    fsc = line_chart(frequency, curves, "frequency (1/Å)", title, (-0.05, 1.05), (0.5, 0.143))
+    losses, word = np.asarray(outcome.result.losses), "loss"
+    if losses.min() > 0:
+        losses, word = np.log10(losses), "log₁₀ loss"
+    loss = line_chart(np.arange(len(losses)), {word: losses}, "iteration", word)
     charts = [
-        ("Fourier shell correlation with the target", f"{fsc}{_legend(list(outcome.curves))}"),
-        ("loss (steps where the voxel or ε changes are not comparable)", loss),
+        (title, f"{fsc}{_legend(list(curves))}"),
+        (f"{word} (not comparable where the voxel or ε changes)", loss),
     ]
     if outcome.result.scores:
         x, y = zip(*outcome.result.scores, strict=True)
@@ -122,15 +131,17 @@ def _compose(outcome: "Trained", name: str, pictures: list[np.ndarray], target: 
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>
 <body><header><div><p class="brand">vitreous</p><h1>Morph of {escape(name)}</h1>
 <p class="subtitle">{escape(_verdict(figures))}</p></div></header><main>
-<section id="way"><h2>The way</h2><p class="note">Teal on the first frame marks what moves far.
-One contour level and one view for all; the target is drawn at the same level.</p>
+<section id="way"><h2>The way</h2><p class="note">One contour level and one view for all.</p>
 <div class="players"><figure class="player"><div class="frame"><img src="{_picture(pictures[0])}"
 alt="Shaded surface of the prediction at the chosen time"></div><figcaption><b>Prediction</b>
 <output>t = 0.0</output></figcaption><div class="transport"><button type="button" class="play"
 aria-label="Play or pause">▶</button><input type="range" min="0" max="{last}" value="0"
 aria-label="Time"></div></figure><figure class="player"><div class="frame">
 <img src="{_picture(target)}" alt="Shaded surface of the target"></div>
-<figcaption><b>Target</b></figcaption></figure></div></section>
+<figcaption><b>Target</b></figcaption></figure><figure class="player"><div class="frame">
+<img src="{_picture(moving)}" alt="Shaded surface of the initial map, teal where it moves far">
+</div><figcaption><b>What moves</b><output>teal: up to {figures["displacement_largest"]:.1f} Å
+</output></figcaption></figure></div></section>
 <section id="training"><h2>The fit</h2><div class="columns"><table class="facts"><tbody>{rows}
 </tbody></table><div class="charts">{drawn}</div></div></section></main>
 <footer><p>What the flow brings along from the sharp map is a prediction: the target can confirm it
@@ -157,13 +168,19 @@ def _verdict(figures: dict) -> str:
     )
 
 
+def _resolution(value: float, figures: dict) -> str:
+    """Word a resolution; a curve that never falls says no more than Nyquist."""
+    at_least = "≤ " if value <= 2.001 * figures["voxel_size"] else ""
+    return f"{at_least}{value:.2f} Å"
+
+
 def _facts(figures: dict, outcome: "Trained") -> list[tuple[str, str]]:
     """Word the figures."""
     rows = [
         ("correlation with the target", f"{figures['correlation']:.4f}"),
-        ("before the flow", f"{figures['correlation_before']:.4f}"),
-        ("FSC 0.5", f"{figures['resolution_fsc_0.5']:.2f} Å"),
-        ("before the flow", f"{figures['resolution_fsc_0.5_before']:.2f} Å"),
+        ("correlation before the flow", f"{figures['correlation_before']:.4f}"),
+        ("FSC 0.5", _resolution(figures["resolution_fsc_0.5"], figures)),
+        ("FSC 0.5 before the flow", _resolution(figures["resolution_fsc_0.5_before"], figures)),
         ("displacement, rms", f"{figures['displacement_rms']:.2f} Å"),
         ("displacement, mean", f"{figures['displacement_mean']:.2f} Å"),
         ("displacement, largest", f"{figures['displacement_largest']:.2f} Å"),

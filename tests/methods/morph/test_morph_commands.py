@@ -1,9 +1,11 @@
 """`morph-train` and `morph-predict` as a user runs them: what they write, reach and refuse."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from two_domains import density, two_domains
 
 from vitreous.cli.main import main
@@ -30,6 +32,8 @@ def pair(tmp_path_factory):
     before, after, _ = two_domains()
     write_map(folder / "a.mrc", density(before), 1.0, (7.0, 8.0, 9.0))
     write_map(folder / "b.mrc", density(after), 1.0, (7.0, 8.0, 9.0))
+    write_map(folder / "far.mrc", density(after), 1.0, (300.0, 8.0, 9.0))
+    write_map(folder / "flat.mrc", 0 * density(after), 1.0, (7.0, 8.0, 9.0))
     return folder
 
 
@@ -64,9 +68,40 @@ def test_prediction_writes_frames_motion_and_models(fitted, pair, shared_data):
 
 
 def test_the_peers_way_writes_eleven_frames_from_its_own_weights(pair):
-    words = ("-i0", pair / "a.mrc", "-t0", 0.08, "-i1", pair / "b.mrc", "-t1", 0.08, "-d",
-             pair / "peer", "--compat", *SMALL)  # fmt: skip
-    assert run("morph-train", *words) == 0
+    # Its command line as it is, underscores included.
+    words = (
+        "-i0",
+        pair / "a.mrc",
+        "-t0",
+        0.08,
+        "-i1",
+        pair / "b.mrc",
+        "-t1",
+        0.08,
+        "-d",
+        pair / "peer",
+        "-g",
+        0,
+        "-b",
+        2,
+        "--n_steps",
+        4,
+        "--period",
+        2,
+        "--depth",
+        3,
+        "--width",
+        8,
+        "--w2_eps",
+        1e-4,
+        "--w2_iter",
+        5,
+        "--lr",
+        1e-3,
+        "--mu_mesh",
+        0.01,
+    )
+    assert run("morph-train", *words, "--compat", "--no-report") == 0
     assert list(read_torch_archive(pair / "peer" / "net.pt")) == [
         f"v.n{i}.{kind}" for i in range(3) for kind in ("weight", "bias")
     ]
@@ -98,6 +133,21 @@ def test_half_maps_say_when_to_stop(pair):
     scores = dict(figures["half_map_scores"])
     assert figures["iterations"] < 30
     assert scores[figures["best_iteration"]] == max(scores.values())
+
+
+def test_a_page_tells_of_the_fit_and_needs_no_other_file(pair):
+    words = ("-i0", pair / "a.mrc", "-i1", pair / "b.mrc", "-d", pair / "page", *SMALL[:-1])
+    assert run("morph-train", *words, "--l2") == 0
+    page = (pair / "page" / "report.html").read_text(encoding="utf-8")
+    for word in ("Prediction", "Target", "What moves", "det F, least", "displacement, rms"):
+        assert word in page
+    assert "http" not in page.replace("http://www.w3.org/", "")
+    frames = json.loads(re.search(r'id="frames">(.*?)</script>', page)[1])
+    assert len(frames) == 11
+    assert all(frame.startswith("data:image/webp;base64,") for frame in frames)
+    with Image.open(pair / "page" / "trajectory.gif") as movie:
+        # There and back, the ends not doubled.
+        assert movie.n_frames == 20
 
 
 @pytest.mark.parametrize(
@@ -133,6 +183,11 @@ def test_a_map_without_voxel_size_ends_with_status_2(pair, tmp_path, capsys):
         (("--sym", "C7"), "does not have the symmetry"),
         (("--sym", "Q"), "not a point group"),
         (("-w", "absent.pt"), "absent.pt"),
+        (("-w", "a.mrc"), "a.mrc: not a PyTorch checkpoint"),
+        (("-i1", "far.mrc"), "do not overlap: their densities lie"),
+        (("-i1", "flat.mrc"), "every voxel is zero"),
+        (("-t1", 1e6), "nothing reaches the threshold"),
+        (("-m1", "flat.mrc"), "is zero wherever the map has voxels"),
         (("--half1", "a.mrc"), "come together"),
         (("-t1", 1, 2), "2 thresholds for 1 target"),
         (("--compat", "-b", 5), "does not divide"),
@@ -140,9 +195,33 @@ def test_a_map_without_voxel_size_ends_with_status_2(pair, tmp_path, capsys):
         (("-g", 99), "-g 99"),
     ],
 )
-def test_options_that_cannot_be_used_end_with_status_2(pair, tmp_path, capsys, options, words):
-    command = ("-i0", pair / "a.mrc", "-i1", pair / "b.mrc", "-d", tmp_path / "out", *options)
+def test_options_that_cannot_be_used_end_with_status_2(
+    pair, tmp_path, capsys, monkeypatch, options, words
+):
+    monkeypatch.chdir(pair)
+    command = ("-i0", "a.mrc", "-i1", "b.mrc", "-d", tmp_path / "out", *options)
     assert run("morph-train", *command) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("-w", "absent.pt"), "absent.pt: cannot be read"),
+        (("-w", "a.mrc"), "a.mrc: not a PyTorch checkpoint"),
+        (("--depth", 5), "not --depth 5"),
+        (("-t", 1e6), "nothing reaches the threshold"),
+        (("-p", "a/b"), "a prefix is no path"),
+        (("--model", "a.mrc"), "a.mrc: not a PDB or mmCIF"),
+    ],
+)
+def test_predictions_that_cannot_be_made_end_with_status_2(
+    pair, fitted, tmp_path, capsys, monkeypatch, options, words
+):
+    monkeypatch.chdir(pair)
+    command = ("-i", "a.mrc", "-w", fitted / "net.pt", "-d", tmp_path / "out", *options)
+    assert run("morph-predict", *command) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -13,7 +13,8 @@ from two_domains import lay, two_domains
 
 from vitreous.maps import Map, write_map
 from vitreous.methods.morph.config import MorphConfig
-from vitreous.methods.morph.fit import FitResult, fit_morph
+from vitreous.methods.morph.course import FitResult
+from vitreous.methods.morph.fit import fit_morph
 from vitreous.methods.morph.flow import carry_points
 from vitreous.methods.morph.predict import push_frames
 from vitreous.methods.morph.prepare import Problem, prepare_morph

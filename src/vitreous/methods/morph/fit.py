@@ -1,7 +1,6 @@
 """Fit a flow: full-batch Adam, level after level, with reports, validation and a polite stop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vitreous.errors import InputError
 from vitreous.geometry.point_groups import point_group
 from vitreous.methods.morph.config import MorphConfig
+from vitreous.methods.morph.course import Course, FitResult, Report
 from vitreous.methods.morph.levels import Level
 from vitreous.methods.morph.objective import Data, Distance, Setting, objective
 from vitreous.methods.morph.prepare import Problem
@@ -26,36 +25,6 @@ from vitreous.training.signals import stop_on_signal
 _STRAIN, _BARRIER = 0.1, 1.0
 # Share of a level's steps over which ε falls.
 _ANNEAL = 0.4
-
-
-@dataclass
-class Report:
-    """Tell where a fit stands.
-
-    `number` counts reports from 0, before the first step; `losses` are those since the last one;
-    `score` is the validation's, None without one.
-    """
-
-    number: int
-    iteration: int
-    flow: Flow
-    losses: list[float]
-    values: dict[str, float]
-    voxel: float
-    score: float | None = None
-
-
-@dataclass
-class FitResult:
-    """Hold what a fit found: the flow (the best by validation, else the last) and its course."""
-
-    flow: Flow
-    losses: list[float] = field(default_factory=list)
-    iterations: int = 0
-    best_iteration: int = 0
-    scores: list[tuple[int, float]] = field(default_factory=list)
-    values: dict[str, float] = field(default_factory=dict)
-    was_stopped: bool = False
 
 
 def start_velocity(problem: Problem, config: MorphConfig) -> Velocity:
@@ -88,77 +57,40 @@ def fit_morph(
     **Raises:** `InputError` if the loss is no longer a number.
     """
     velocity = start_velocity(problem, config) if start is None else start
-    optimiser = optax.scale_by_adam()
-    moments = optimiser.init(eqx.filter(velocity, eqx.is_array))
+    moments = optax.scale_by_adam().init(eqx.filter(velocity, eqx.is_array))
 
     def as_flow(v: Velocity) -> Flow:
         return Flow(v, config.scheme, config.steps, config.symmetry, config.is_peer)
 
-    result = FitResult(as_flow(velocity))
-    best, waited, done = -np.inf, 0, 0
-
-    def report(number, losses, values, voxel, is_finest) -> bool:
-        """Report, keep the best, and say whether to stop."""
-        nonlocal best, waited
-        score = None if validate is None else validate(as_flow(velocity))
-        if on_report is not None:
-            on_report(Report(number, done, as_flow(velocity), losses, values, voxel, score))
-        if score is None:
-            return False
-        result.scores.append((done, score))
-        if score > best + 1e-4:
-            best, waited = score, 0
-            result.flow, result.best_iteration = as_flow(velocity), done
-        elif is_finest:
-            waited += 1
-        return waited >= config.patience
-
-    report(0, [], {}, problem.levels[0].voxel, False)
-    number, pending = 1, []
+    finest = problem.levels[-1]
+    course = Course(config, as_flow(velocity), problem.levels[0].voxel, on_report, validate)
+    done = 0
     with stop_on_signal() as request:
         for level in problem.levels:
-            is_finest = level is problem.levels[-1]
             data, setting = _compose(level, problem, config)
             plan = _Plan(config, done, level)
             end = done + level.steps
             while done < end:
-                stop = min(end, number * config.period)
+                stop = min(end, course.next_report)
                 velocity, moments, losses, values = _run(
                     velocity, moments, data, plan.bounds(done, stop), setting, config.period,
                     plan.schedule,
                 )  # fmt: skip
-                fresh = [float(v) for v in np.asarray(losses)[: stop - done]]
-                if not np.isfinite(fresh).all():
-                    raise InputError(
-                        f"the loss is no longer a number after iteration {done}; lower --lr"
-                    )
-                pending += fresh
+                course.collect(np.asarray(losses)[: stop - done], values, done)
                 done = stop
-                result.values = {name: float(v) for name, v in values.items()}
                 if done == config.iterations and not request:
                     break
-                if done == number * config.period or request:
-                    result.losses += pending
-                    ready = report(number, pending, result.values, level.voxel, is_finest)
-                    number, pending = number + 1, []
-                    if ready or request:
-                        result.was_stopped = bool(request)
-                        result.iterations = done
-                        if validate is None:
-                            result.flow, result.best_iteration = as_flow(velocity), done
-                        return result
+                if done == course.next_report or request:
+                    flow = as_flow(velocity)
+                    if course.report(flow, done, level.voxel, level is finest) or request:
+                        return course.end(flow, done, bool(request))
     # The loss of the last state: one step more, not taken.
     _, _, losses, values = _run(
         velocity, moments, data, plan.bounds(done, done + 1), setting, config.period, plan.schedule
     )
-    result.values = {name: float(v) for name, v in values.items()}
-    pending.append(float(losses[0]))
-    result.losses += pending
-    result.iterations = done
-    report(number, pending, result.values, level.voxel, True)
-    if validate is None:
-        result.flow, result.best_iteration = as_flow(velocity), done
-    return result
+    course.collect(np.asarray(losses)[:1], values, done)
+    course.report(as_flow(velocity), done, finest.voxel, True)
+    return course.end(as_flow(velocity), done)
 
 
 def _compose(level: Level, problem: Problem, config: MorphConfig) -> tuple[Data, Setting]:
@@ -191,7 +123,8 @@ class _Plan:
 
     def __init__(self, config: MorphConfig, first: int, level: Level) -> None:
         self.schedule = (config.rate, 0.0 if config.is_peer else 0.05, not config.is_peer)
-        self._fixed = (first, level.steps, config.iterations)
+        # A short fit leaves a level no steps, yet its last state is measured on it.
+        self._fixed = (first, max(level.steps, 1), config.iterations)
         self._epsilon = level.epsilon
 
     def bounds(self, start: int, stop: int) -> dict[str, jax.Array]:

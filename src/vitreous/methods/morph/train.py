@@ -15,7 +15,8 @@ from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.maps import Map, read_map
 from vitreous.methods.morph.config import MorphConfig
-from vitreous.methods.morph.fit import FitResult, Report, fit_morph
+from vitreous.methods.morph.course import FitResult, Report
+from vitreous.methods.morph.fit import fit_morph
 from vitreous.methods.morph.lattice import resample_like
 from vitreous.methods.morph.predict import Motion, frame_times, measure_motion, push_frames
 from vitreous.methods.morph.prepare import Problem, prepare_morph
