@@ -153,7 +153,7 @@ def plot_histogram(match: Match, path: Path, title: str) -> None:
             axes.axvline(
                 match.threshold, color="#e0872b", lw=1, label=_label("threshold", match.threshold)
             )
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, edgecolor="none", framealpha=1.0)
     figure.suptitle(f"{title}: {len(match.peaks)} peaks", fontsize=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
