@@ -85,6 +85,13 @@ def project_gaussians(
     return jnp.einsum("bgy,bgx->byx", rows, columns, precision="highest")
 
 
+def in_pieces(x: Float[Array, "m ..."], size: int, filling: float = 0.0) -> Float[Array, "c s ..."]:
+    """Cut the first axis in pieces of one size, the last filled up; the size never exceeds it."""
+    size = max(1, min(size, len(x)))
+    widths = [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, widths, constant_values=filling).reshape(-1, size, *x.shape[1:])
+
+
 def transform_gaussians(
     atoms: GaussianAtoms, frequency: Float[Array, "b p 3"], chunk: int = 256
 ) -> Complex[Array, "b p"]:
@@ -95,18 +102,8 @@ def transform_gaussians(
     **Returns:** `Σ A exp(−2π²σ²q²) exp(−2πi q·x)`, amplitude units.
     """
     position = jnp.asarray(atoms.position)
-    count = position.shape[-2]
-    missing = -count % min(chunk, max(count, 1))
-
-    def pieces(x: Array, axis: int, filling: float = 0.0) -> Array:
-        widths = [(0, missing if i == axis % x.ndim else 0) for i in range(x.ndim)]
-        padded = jnp.pad(x, widths, constant_values=filling)
-        size = min(chunk, max(count, 1))
-        shape = (*padded.shape[: axis % x.ndim], -1, size, *padded.shape[axis % x.ndim + 1 :])
-        return jnp.moveaxis(padded.reshape(shape), axis % x.ndim, 0)
-
-    amplitude = pieces(jnp.asarray(atoms.amplitude), 0)
-    variance = pieces(jnp.asarray(atoms.variance), 0, 1.0)
+    amplitude = in_pieces(jnp.asarray(atoms.amplitude), chunk)
+    variance = in_pieces(jnp.asarray(atoms.variance), chunk, 1.0)
 
     def one(image: tuple[Array, Array]) -> Complex[Array, " p"]:
         points, q = image
@@ -121,7 +118,7 @@ def transform_gaussians(
             return total + jnp.sum(form.T.astype(phases.dtype) * phases, axis=0), None
 
         zero = jax.lax.complex(jnp.zeros_like(square), jnp.zeros_like(square))
-        return jax.lax.scan(add, zero, (pieces(points, 0), amplitude, variance))[0]
+        return jax.lax.scan(add, zero, (in_pieces(points, chunk), amplitude, variance))[0]
 
     if position.ndim == 2:
         return jax.lax.map(lambda q: one((position, q)), frequency)
@@ -161,18 +158,17 @@ def gaussian_map(
     centre = jnp.repeat(jnp.asarray(atoms.position), shape[1], axis=0)
     amplitude = jnp.asarray(atoms.amplitude).reshape(-1)
     variance = jnp.asarray(atoms.variance).reshape(-1)
-    missing = -len(amplitude) % chunk
     # Gaussians of no weight fill up the last chunk.
     parts = (
-        jnp.pad(centre, [(0, missing), (0, 0)]).reshape(-1, chunk, 3),
-        jnp.pad(amplitude, (0, missing)).reshape(-1, chunk),
-        jnp.pad(variance, (0, missing), constant_values=1.0).reshape(-1, chunk, 1),
+        in_pieces(centre, chunk),
+        in_pieces(amplitude, chunk),
+        in_pieces(variance[:, None], chunk, 1.0),
     )
 
     def add(total, part):
         centre, amplitude, variance = part
         x, y, z = (_profile(centre[:, i], variance, box, voxel_size, sampling) for i in range(3))
-        plane = (amplitude[:, None, None] * y[:, :, None] * x[:, None, :]).reshape(chunk, -1)
+        plane = (amplitude[:, None, None] * y[:, :, None] * x[:, None, :]).reshape(len(z), -1)
         return total + jnp.matmul(z.T, plane, precision="highest"), None
 
     empty = jnp.zeros((box, box * box), centre.dtype)

@@ -20,9 +20,10 @@ def project(
     """Integrate a volume along the beam, for a batch of rotations.
 
     **Arguments:** `volume`: any of `imaging.volumes`, of any voxel size. `rotation`: volume to
-    image. `grid`: the pixels wanted. `method`: a name in `volume.methods`, or `"auto"` for what
-    suits the volume and the grid. `padding`: images are made this much wider, then cut down: the
-    molecule may then be wider than the box.
+    image; a matrix that stretches too (`Optics.distorted`) moves Gaussians, and stretches them by
+    `"slice"` only. `grid`: the pixels wanted. `method`: a name in `volume.methods`, or `"auto"` for
+    what suits the volume and the grid. `padding`: images are made this much wider, then cut down:
+    the molecule may then be wider than the box.
 
     **Returns:** half planes (see `imaging.grid`) of the images of `∫ U dz` in Å⁻¹, band-limited to
     the grid: un-normalised transforms, centred phases. Differentiable in everything.
