@@ -203,7 +203,8 @@ def match_template(
     if found is None:
         raise Interrupted("stopped; the same command goes on where it was")
     seconds = time.perf_counter() - began
+    count = "1 micrograph" if len(listed) == 1 else f"{len(listed):,} micrographs"
     typer.echo(
-        f"{len(found.main):,} peaks in {len(listed)} micrographs, {orientations:,} orientations "
-        f"each, in {seconds:.1f} s: {outdir / 'peaks.star'}"
+        f"{len(found.main):,} peaks in {count}, {orientations:,} orientations each, in "
+        f"{seconds:.1f} s: {outdir / 'peaks.star'}"
     )

@@ -84,8 +84,9 @@ def simulate_micrograph(
     began = time.perf_counter()
     with image_bar("simulate", micrographs, "micrographs") as progress:
         simulate_micrographs(specimen, outdir, options, overwrite=overwrite, progress=progress)
+    made = "1 micrograph" if micrographs == 1 else f"{micrographs:,} micrographs"
     typer.echo(
-        f"{micrographs} micrographs of {size[0]}×{size[1]}, {specimen.pixel_size:g} Å/px, with "
+        f"{made} of {size[0]}×{size[1]}, {specimen.pixel_size:g} Å/px, with "
         f"{particles} particles each, in {time.perf_counter() - began:.1f} s: "
         f"{outdir / 'micrographs.star'}"
     )
