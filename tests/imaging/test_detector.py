@@ -10,7 +10,7 @@ from vitreous.imaging.exposure import Exposure
 from vitreous.imaging.filters import GaussianFilter
 from vitreous.imaging.grid import ImageGrid
 from vitreous.imaging.ice import GaussianIce, parkhurst_spectrum
-from vitreous.imaging.noise import power_spectrum
+from vitreous.imaging.noise import GaussianNoise, power_spectrum
 
 GRID = ImageGrid(16, 2.0)
 
@@ -114,6 +114,13 @@ def test_ice_is_real_and_not_mirrored():
     correlation = np.mean(field * field[:, mirror][:, :, mirror], axis=0)
     own = (mirror == np.arange(16))[:, None] & (mirror == np.arange(16))[None]
     assert np.abs(correlation[~own]).max() < 4.5 / np.sqrt(2000)
+
+
+def test_negative_amounts_are_refused():
+    for make in (lambda: Exposure(-1.0), lambda: GaussianIce(-300.0), lambda: GaussianNoise(0.0)):
+        with pytest.raises(ValueError, match=r"not negative|is positive"):
+            make()
+    assert jax.jit(lambda d: Exposure(d).electrons(GRID))(jnp.array(2.0)) == 8
 
 
 def test_thick_ice_one_an_image():

@@ -60,3 +60,10 @@ def test_samples_agree_with_the_curvature(page):
 def test_images_know_their_structure(page):
     weight = page["structure_posterior"](page["evidence"])
     assert float(weight[0]) > 0.99
+
+
+@pytest.mark.slow
+def test_scale_and_offset_are_found(page):
+    """The images were stretched by 2.5 and lifted by 0.1."""
+    np.testing.assert_allclose(page["best"].scale, 2.5, rtol=0.05)
+    np.testing.assert_allclose(page["best"].offset, 0.1, atol=0.01)

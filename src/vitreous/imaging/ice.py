@@ -49,6 +49,8 @@ class GaussianIce(eqx.Module):
 
     def __init__(self, thickness: Numbers, spectrum: Operator | Number | None = None) -> None:
         self.thickness = as_real(thickness)
+        if not isinstance(thickness, Array) and not np.all(np.asarray(thickness) >= 0):
+            raise ValueError(f"the thickness of ice in Å is not negative: {thickness}")
         self.spectrum = parkhurst_spectrum() if spectrum is None else as_operator(spectrum)
 
     def power(self, grid: ImageGrid) -> Float[Array, "... n h"]:

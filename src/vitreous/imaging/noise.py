@@ -36,6 +36,8 @@ class GaussianNoise(eqx.Module):
     power: Operator
 
     def __init__(self, power: Operator | Number = 1.0) -> None:
+        if isinstance(power, float | int) and power <= 0:
+            raise ValueError(f"the variance of noise is positive, not {power}")
         self.power = as_operator(power)
 
     def power_on(self, grid: ImageGrid) -> Float[Array, "n h"]:
