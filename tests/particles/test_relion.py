@@ -1,5 +1,7 @@
 """RELION tables against the peer's stored numbers, and every dialect of the format."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from vitreous.particles import (
     read_particles,
     write_stack,
 )
+from vitreous.particles.downsample import downsample_particles
 from vitreous.particles.relion import RelionParticles
 from vitreous.particles.star import read_star
 
@@ -241,11 +244,49 @@ def test_tomo_tables_that_cannot_be_read(tomo):
         read_particles(tomo)
 
 
-def test_premultiplied_images_are_warned_of(tmp_path, stack, caplog):
+def test_premultiplied_images_without_a_ctf_are_warned_of(tmp_path, stack, caplog):
     optics = {"OpticsGroup": [1], "ImagePixelSize": [1.0], "ImageSize": [8]}
     optics |= {"CtfDataAreCtfPremultiplied": [1]}
-    read_particles(write(tmp_path / "a.star", stack | {"OpticsGroup": [1, 1]}, optics))
-    assert "multiplied by their CTF already" in caplog.text
+    table = read_particles(write(tmp_path / "a.star", stack | {"OpticsGroup": [1, 1]}, optics))
+    assert table.ctf_applied.tolist() == [True, True]
+    ImageSource(table)
+    assert "cannot be undone" in caplog.text
+
+
+def test_premultiplied_images_come_out_as_recorded(tmp_path):
+    box, size, group = 32, 2.0, [1, 1, 2]
+    generator = np.random.default_rng(0)
+    recorded = generator.normal(size=(3, box, box))
+    k = np.fft.fftfreq(box, size)
+    square = k**2 + k[:, None] ** 2
+    chi = np.pi * 0.0196875 * 12000 * square - np.pi / 2 * 2.7e7 * 0.0196875**3 * square**2
+    ctf = 0.8 * (np.sqrt(1 - 0.1**2) * np.sin(chi) + 0.1 * np.cos(chi))
+    multiplied = np.fft.ifft2(np.fft.fft2(recorded[:2]) * ctf).real
+    images = np.concatenate([multiplied, recorded[2:]]).astype(np.float32)
+    write_stack(tmp_path / "s.mrcs", images, size)
+    optics = {"OpticsGroup": [1, 2], "ImagePixelSize": [size] * 2, "ImageSize": [box] * 2}
+    optics |= {"CtfDataAreCtfPremultiplied": [1, 0]}
+    columns = {name: [values[0]] * 3 for name, values in CTF.items()}
+    columns |= {"DefocusU": [12000] * 3, "DefocusV": [12000] * 3, "CtfScalefactor": [0.8] * 3}
+    columns |= {"ImageName": [f"{i}@s.mrcs" for i in (1, 2, 3)], "OpticsGroup": group}
+    table = read_particles(write(tmp_path / "a.star", columns, optics))
+    read = ImageSource(table).read(np.array([2, 1, 0]))[::-1]
+    np.testing.assert_array_equal(read[2], images[2])
+    found, wanted = np.fft.fft2(read[:2]), np.fft.fft2(recorded[:2])
+    clear = (np.abs(ctf) > 0.09) & (square > 0)
+    # The reader's wavelength has more digits: a few thousandths of the phase.
+    np.testing.assert_allclose(found[:, clear], wanted[:, clear], atol=0.02 * np.abs(wanted).max())
+    faint = (np.abs(ctf) < 0.07) & (square > 0)
+    assert (np.abs(found[:, faint]) < np.abs(wanted[:, faint])).all()
+    # What is written from what was read is not multiplied any more, and says so.
+    smaller = downsample_particles(table, 16, tmp_path / "small.star")
+    assert smaller.ctf_applied is None
+    assert read_particles(tmp_path / "small.star").ctf_applied is None
+    table.select([2, 0]).replace(shift=table.shift[:2]).to_star(tmp_path / "kept.star")
+    assert read_particles(tmp_path / "kept.star").ctf_applied.tolist() == [False, True]
+    made = dataclasses.replace(table, source=None)
+    made.to_star(tmp_path / "made.star")
+    assert read_particles(tmp_path / "made.star").ctf_applied.tolist() == [True, True, False]
 
 
 def test_micrograph_groups_with_decay_are_no_tilt_series(tmp_path, stack):

@@ -183,8 +183,9 @@ def _described(table: ParticleTable, box: int, outputs: list[_Output]) -> Partic
         stacks=tuple(os.path.abspath(output.path) for output in outputs),
         stack_id=stack_id,
         image_index=image_index,
-        # Images are written as they were read: with the sign already turned.
+        # Images are written as they were read: with sign and applied CTF undone.
         sign=None,
+        ctf_applied=None,
         box=np.full(len(table), box, np.int32),
         # Nine digits: 0.89 · 448 / 16 is 24.92, not 24.919999999999998.
         pixel_size=np.array([float(f"{x:.9g}") for x in table.pixel_size * table.box / box]),

@@ -10,7 +10,7 @@ from vitreous.errors import InputError
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.cryosparc import CsData
 from vitreous.particles.cryosparc_writing import rows_of
-from vitreous.particles.relion import CTF, RelionParticles
+from vitreous.particles.relion import CTF, PREMULTIPLIED, RelionParticles
 from vitreous.particles.relion_tomo import is_tomo_table
 from vitreous.particles.star import StarFile
 from vitreous.particles.star_block import StarBlock, make_block
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _GROUP, _GROUP_NAME = "rlnOpticsGroup", "rlnOpticsGroupName"
 # What a missing value of a known column stands for; others become nan, text becomes None.
 _DEFAULTS = {name: str(value) for name, value in CTF.values() if value is not None}
-_DEFAULTS |= {"rlnRandomSubset": "0", "rlnCtfDataAreCtfPremultiplied": "0"}
+_DEFAULTS |= {"rlnRandomSubset": "0", PREMULTIPLIED: "0"}
 
 
 def joined_columns(first: ParticleTable, second: ParticleTable) -> dict[str, Any]:
@@ -73,6 +73,8 @@ def _fill_up(
             here["dose"] = np.zeros(count, np.float32)
         if here["sign"] is None and there["sign"] is not None:
             here["sign"] = np.ones(count, np.int8)
+        if here["ctf_applied"] is None and there["ctf_applied"] is not None:
+            here["ctf_applied"] = np.zeros(count, bool)
 
 
 def _appended(first: Any, second: Any) -> Any:

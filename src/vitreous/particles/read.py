@@ -106,7 +106,6 @@ def _read_relion(
         table = read_tomo_table(star, datadir, tomograms, with_ctf)
         return _at_sampling(table, pixel_size, box)
     particles = RelionParticles(star)
-    particles.warn_of_ignored_optics()
     names, stack_id, image_index = particles.images()
     stacks = resolve_stacks(names, path, datadir)
     sizes, boxes = _sampling(
@@ -125,6 +124,7 @@ def _read_relion(
         half_set=particles.half_set(),
         particle=particles.particle,
         dose=particles.dose(),
+        ctf_applied=particles.ctf_applied(),
         row=np.arange(len(particles)),
         source=particles.star,
         path=path,

@@ -1,13 +1,12 @@
 """What RELION STAR files (3.0, 3.1, 4, 5, and those of Warp and M) say about particles."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Float64, Int8, Int32, Int64
+from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import euler_to_matrix
@@ -30,6 +29,7 @@ CTF: dict[str, tuple[str, float | None]] = {
     "bfactor": ("rlnCtfBfactor", 0.0),
     "scale": ("rlnCtfScalefactor", 1.0),
 }
+PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
 _MORE_NUMBERS = (
     "rlnImagePixelSize",
     "rlnImageSize",
@@ -38,11 +38,10 @@ _MORE_NUMBERS = (
     "rlnRandomSubset",
     "rlnOpticsGroup",
     "rlnMicrographPreExposure",
-    "rlnCtfDataAreCtfPremultiplied",
+    PREMULTIPLIED,
 )
 # Of the images of a tilt series, this share at least must differ in dose.
 _MOSTLY = 0.9
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,15 +168,10 @@ class RelionParticles:
             fields["bfactor"] = np.abs(fields["bfactor"])
         return CTFParameters(**fields)
 
-    def warn_of_ignored_optics(self) -> None:
-        """Log what the file says of its images that the forward model here does not know."""
-        premultiplied = self.column("rlnCtfDataAreCtfPremultiplied")
-        if premultiplied is not None and (premultiplied == 1).any():
-            logger.warning(
-                "%s: images are multiplied by their CTF already "
-                "(_rlnCtfDataAreCtfPremultiplied 1); extract them again without (RELION: --no_ctf)",
-                self.path,
-            )
+    def ctf_applied(self) -> Bool[np.ndarray, " n"] | None:
+        """Say which images are multiplied by their CTF already, or None if none is."""
+        flag = self.column(PREMULTIPLIED)
+        return None if flag is None or not (flag == 1).any() else flag == 1
 
     def half_set(self) -> Int8[np.ndarray, " n"] | None:
         """Return half sets 0 and 1 from `rlnRandomSubset` 1 and 2, or None if it is not split."""

@@ -66,13 +66,12 @@ def read_tomo_table(
             "extract them again as 2-D stacks"
         )
     particles = RelionParticles(star)
-    particles.warn_of_ignored_optics()
     sizes, boxes = particles.pixel_size(), particles.box()
     if sizes is None or boxes is None:
         raise InputError(f"{star.path}: data_optics lacks _rlnImagePixelSize or _rlnImageSize")
     stacks = resolve_stacks(star.main.text("rlnImageName"), star.path, datadir)
     counts = _image_counts(star, stacks)
-    half_set = particles.half_set()
+    half_set, ctf_applied = particles.half_set(), particles.ctf_applied()
     particle = np.repeat(np.arange(len(particles)), counts)
     image_index = np.concatenate([np.arange(count) for count in counts]).astype(np.int64)
     columns: dict[str, Any] = {
@@ -93,6 +92,7 @@ def read_tomo_table(
         pixel_size=sizes[particle],
         optics_group=particles.optics_group[particle],
         half_set=None if half_set is None else half_set[particle],
+        ctf_applied=None if ctf_applied is None else ctf_applied[particle],
         particle=particle,
         row=np.arange(len(particle)),
         source=star,

@@ -1,5 +1,6 @@
 """Images by index, read when asked for, from any number of stacks."""
 
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -13,6 +14,9 @@ from vitreous.errors import InputError
 from vitreous.mrc import MrcHeader, as_float32, read_header
 from vitreous.particles.paths import missing_stack
 from vitreous.particles.table import ParticleTable
+from vitreous.particles.unmultiplied import undo_ctf
+
+logger = logging.getLogger(__name__)
 
 _OPEN_FILES = 128
 
@@ -33,6 +37,12 @@ class ImageSource:
     def __init__(self, table: ParticleTable):
         """Check the headers of every stack of `table`. **Raises:** `InputError`."""
         self.table = table
+        if table.ctf_applied is not None and table.ctf is None:
+            logger.warning(
+                "%s: images are multiplied by their CTF, which is not known and cannot be undone; "
+                "extract them again without (RELION: --no_ctf)",
+                table.path,
+            )
         groups = rows_by_stack(table)
         # Stacks often lie on slow shared disks: look at several at a time.
         with ThreadPoolExecutor(min(8, len(groups) or 1)) as pool:
@@ -53,7 +63,8 @@ class ImageSource:
     def read(self, index: np.ndarray) -> Float32[np.ndarray, "b n n"]:
         """Read images by their rows in the table, in any order, repeats allowed.
 
-        Images that the table knows to be inverted (`sign`) come out with their contrast turned.
+        What the table knows to have been done to images is undone: inverted contrast (`sign`),
+        and multiplication by the CTF (`ctf_applied`), as far as it can be.
 
         **Returns:** float32, shape `(b, n, n)`. **Raises:** `InputError` if their boxes differ,
         or if a stack was changed since it was checked.
@@ -71,6 +82,11 @@ class ImageSource:
             images[run] = self._read_run(int(stack[run[0]]), int(image[run[0]]), len(run))
         if self.table.sign is not None:
             images *= self.table.sign[index][:, None, None]
+        if self.table.ctf_applied is not None and self.table.ctf is not None:
+            rows = np.flatnonzero(self.table.ctf_applied[index])
+            own = self.table.select(index[rows])
+            assert own.ctf is not None
+            images[rows] = undo_ctf(images[rows], own.ctf, own.pixel_size)
         return images
 
     def _read_run(self, stack: int, first: int, count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import matrix_to_euler
 from vitreous.particles.paths import leads_to
-from vitreous.particles.relion import CTF, EULER, ORIGIN, ORIGIN_PIXELS
+from vitreous.particles.relion import CTF, EULER, ORIGIN, ORIGIN_PIXELS, PREMULTIPLIED
 from vitreous.particles.relion_tomo import is_tomo_table, particle_names
 from vitreous.particles.star import StarFile
 from vitreous.particles.star_block import StarBlock, make_block
@@ -130,6 +130,8 @@ def _changed_cells(
             values = np.asarray(getattr(table.ctf, field))
             if name in known or default is None or (values != default).any():
                 cells[name] = _floats(values)
+    if "ctf_applied" in changed and PREMULTIPLIED in known:
+        cells[PREMULTIPLIED] = _flags(table)
     if "half_set" in changed and table.half_set is not None:
         cells["rlnRandomSubset"] = [str(k + 1) for k in table.half_set.tolist()]
     return cells
@@ -190,6 +192,8 @@ def _group_names(table: ParticleTable, particle: np.ndarray) -> list[str]:
 def _from_columns(table: ParticleTable, path: Path) -> StarFile:
     """Build a 3.1 file: one optics group for each combination of optics."""
     keys = [table.optics_group, table.box, table.pixel_size]
+    if table.ctf_applied is not None:
+        keys.append(table.ctf_applied)
     if table.ctf is not None:
         keys += [np.asarray(getattr(table.ctf, field)) for field in _OPTICS_FIELDS]
     _, first, group = np.unique(
@@ -206,6 +210,8 @@ def _from_columns(table: ParticleTable, path: Path) -> StarFile:
         "rlnImageSize": [str(side) for side in table.box[first].tolist()],
         "rlnImageDimensionality": ["2"] * len(first),
     }
+    if table.ctf_applied is not None:
+        optics[PREMULTIPLIED] = [_flags(table)[row] for row in first.tolist()]
     main = {"rlnImageName": _image_names(table, path)}
     main["rlnOpticsGroup"] = [str(k + 1) for k in group.tolist()]
     if table.rotation is not None:
@@ -225,6 +231,13 @@ def _from_columns(table: ParticleTable, path: Path) -> StarFile:
         main["rlnMicrographPreExposure"] = _floats(table.dose)
     blocks = make_block("optics", optics), make_block("particles", main)
     return StarFile(blocks, path)
+
+
+def _flags(table: ParticleTable) -> list[str]:
+    """Say of each image whether it is multiplied by its CTF."""
+    if table.ctf_applied is None:
+        return ["0"] * len(table)
+    return ["1" if flag else "0" for flag in table.ctf_applied.tolist()]
 
 
 def _floats(values: np.ndarray) -> list[str]:

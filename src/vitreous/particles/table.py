@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, Int32, Int64
+from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.cryosparc import CsData
@@ -31,7 +31,9 @@ class ParticleTable:
     - `ctf`: NumPy fields, or None. `optics_group`: 0-based.
     - `half_set`: 0 or 1. `particle`: for tilt series, which particle is imaged. `dose`: e/Å²
       as the source counts it. `sign`: −1 where the stored image has its contrast inverted
-      (`blob/sign` of cryoSPARC); `ImageSource` turns it. Each None where the source does not say.
+      (`blob/sign` of cryoSPARC). `ctf_applied`: whether it is multiplied by its CTF already
+      (`rlnCtfDataAreCtfPremultiplied`). `ImageSource` undoes both. Each None where the source
+      does not say.
     - `row`: the row in the source; it survives any chain of selections.
     - `source`: the parsed parent, for writing back. `path`: the file it was read from.
     - `changed`: the columns that differ from the source.
@@ -50,6 +52,7 @@ class ParticleTable:
     particle: Int64[np.ndarray, " n"] | None = None
     dose: Float32[np.ndarray, " n"] | None = None
     sign: Int8[np.ndarray, " n"] | None = None
+    ctf_applied: Bool[np.ndarray, " n"] | None = None
     row: Int64[np.ndarray, " n"]
     source: Source | None = None
     path: Path | None = None
@@ -150,6 +153,7 @@ PER_PARTICLE = (
     "particle",
     "dose",
     "sign",
+    "ctf_applied",
     "row",
 )
 

@@ -12,7 +12,7 @@ from vitreous.errors import InputError
 from vitreous.imaging.ctf import Contrast, CTFParameters
 from vitreous.particles.prepare import ImageReader
 from vitreous.particles.table import ParticleTable
-from vitreous.particles.tilts import exposure_rank, select_tilts, weigh_tilts
+from vitreous.particles.tilts import exposure_rank, fading_dose, select_tilts, weigh_tilts
 from vitreous.reconstruction.backprojection import CTFMethod, full_geometry
 from vitreous.reconstruction.finish import finish_halves, finish_whole
 from vitreous.reconstruction.fsc import resolution
@@ -139,5 +139,5 @@ def image_columns(table: ParticleTable) -> ImageColumns:
         None if table.ctf is None else CTFParameters(*(np.asarray(f) for f in table.ctf)),
         half_sets(count, table.half_set, table.particle),
         np.ones(count, np.float32),
-        table.dose,
+        table.dose if table.ctf is None else fading_dose(table),
     )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from vitreous.mrc import read_header
+from vitreous.particles.relion import PREMULTIPLIED
 from vitreous.particles.star import StarFile
 from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.checks.report import Report
@@ -10,7 +11,7 @@ from vitreous.reconstruction.checks.report import Report
 # Columns of an optics table that say the images were corrected already.
 _APPLIED = {
     "rlnCtfDataArePhaseFlipped": "their phases are flipped",
-    "rlnCtfDataAreCtfPremultiplied": "they are multiplied by their CTF",
+    PREMULTIPLIED: "they are multiplied by their CTF",
 }
 
 
@@ -44,6 +45,9 @@ def check_optics(table: ParticleTable, report: Report, expect_ctf: bool = True) 
         optics = table.source.optics
         for column, meaning in _APPLIED.items():
             if column in optics.columns and optics.numbers(column).any():
+                if column == PREMULTIPLIED and table.ctf is not None:
+                    report.note("CTF applied", f"_{column} says so, and it is undone on reading")
+                    continue
                 report.find(
                     "CTF applied",
                     f"_{column} says of the images that {meaning}",
