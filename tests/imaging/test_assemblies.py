@@ -132,6 +132,8 @@ def test_an_index_chooses_the_member(kind: str) -> None:
     each = members(kind)
     ensemble = DiscreteEnsemble(each)
     assert len(ensemble) == 3
+    with pytest.raises(IndexError, match="members 0 to 2, not 3"):
+        ensemble.at(np.array([0, 3]))
     chosen = np.array([2, 0, 1])
     expected = jnp.stack([images(each[i])[b] for b, i in enumerate(chosen)])
     batch = jax.jit(lambda e, i: project(e.at(i), ROTATION, GRID))(ensemble, jnp.asarray(chosen))

@@ -20,7 +20,7 @@ def point_group(name: str) -> Float[np.ndarray, "g 3 3"]:
     """
     match = re.fullmatch(r"([CD])([1-9]\d?)|(T|O|I|I1|I2)", name.strip().upper())
     if match is None:
-        raise InputError(f"--sym {name}: not a point group; C1, C4, D2, T, O, I1 and I2 are")
+        raise InputError(f"symmetry {name!r}: not a point group; C1, C4, D2, T, O, I1 and I2 are")
     golden = (1 + 5**0.5) / 2
     kind, order, solid = match.groups()
     if solid is None:

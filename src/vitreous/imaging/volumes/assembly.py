@@ -36,7 +36,7 @@ class Assembly(Volume):
         **Arguments:** `group`: `C4`, `D2`, `T`, `O`, `I`; axes as `geometry.point_groups` says.
         `place`: where the first copy's centre lies, Å.
         """
-        rotation = jnp.asarray(point_group(group), jnp.float32)
+        rotation = jnp.asarray(point_group(group), float)
         if place is None:
             return Assembly(subunit, Pose(rotation))
         moved = jnp.sum(rotation * place.astype(rotation.dtype)[None, None], axis=-1)
@@ -87,6 +87,8 @@ class Assembly(Volume):
     def transform_at(self, frequency: Float[Array, "b p 3"]) -> Complex[Array, "b p"]:
         """Add up the subunit's transform at every copy's frequencies, with its phase."""
 
+        copies = jax.tree.map(lambda x: x.astype(frequency.dtype), self.copies)
+
         def add(total, copy: Pose):
             # F_copy(q) = F(Rᵀ q) exp(−2πi q·t).
             turned = jnp.matmul(frequency, copy.rotation, precision="highest")
@@ -95,7 +97,7 @@ class Assembly(Volume):
             return total + values * phases.astype(values.dtype), None
 
         zero = jax.eval_shape(self.subunit.transform_at, frequency)
-        return jax.lax.scan(add, jnp.zeros(zero.shape, zero.dtype), self.copies)[0]
+        return jax.lax.scan(add, jnp.zeros(zero.shape, zero.dtype), copies)[0]
 
     def best_method(self, grid: ImageGrid) -> str:
         """Choose what is best for the subunit."""
@@ -106,6 +108,7 @@ class Assembly(Volume):
     ) -> Complex[Array, "b n h"]:
         """Add up the subunit's projections at the poses of all copies."""
         k = grid.frequencies().reshape(-1, 2).astype(rotation.dtype)
+        copies = jax.tree.map(lambda x: x.astype(rotation.dtype), self.copies)
 
         def add(total, copy: Pose):
             turned = jnp.matmul(rotation, copy.rotation[None], precision="highest")
@@ -115,4 +118,4 @@ class Assembly(Volume):
             return total + half * phases.astype(half.dtype), None
 
         zero = jax.eval_shape(lambda r: self.subunit.project(r, grid, method), rotation)
-        return jax.lax.scan(add, jnp.zeros(zero.shape, zero.dtype), self.copies)[0]
+        return jax.lax.scan(add, jnp.zeros(zero.shape, zero.dtype), copies)[0]

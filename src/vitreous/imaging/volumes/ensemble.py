@@ -65,7 +65,15 @@ class DiscreteEnsemble(eqx.Module):
         return self.count
 
     def at(self, index: int | Int[Array | np.ndarray, "..."]) -> "Conformations":
-        """Return the volume of an index, or one an image; indices are kept within the ensemble."""
+        """Return the volume of an index, or one an image.
+
+        **Raises:** `IndexError` for an index there is none of; traced ones are clipped.
+        """
+        if not isinstance(index, jax.core.Tracer):
+            beyond = (np.asarray(index) < 0) | (np.asarray(index) >= self.count)
+            if beyond.any():
+                wrong = np.atleast_1d(index)[np.atleast_1d(beyond)][0]
+                raise IndexError(f"the ensemble has members 0 to {self.count - 1}, not {wrong}")
         state = jnp.clip(jnp.asarray(index, jnp.int32), 0, self.count - 1)
         return Conformations(self, state, state.ndim == 1)
 
