@@ -57,7 +57,7 @@ def read_atoms(
     an atom's element is unknown or its coordinates are not numbers.
     """
     path = Path(path)
-    structure = _read_structure(path)
+    structure = read_structure(path)
     if not 1 <= model <= len(structure):
         raise InputError(f"{path}: has {len(structure)} models, there is no model {model}")
     return _atoms_of(path, structure, model - 1, selection, hydrogens, assembly)
@@ -71,13 +71,17 @@ def read_models(
 ) -> list[Atoms]:
     """Read every model of a structure file; see `read_atoms`."""
     path = Path(path)
-    structure = _read_structure(path)
+    structure = read_structure(path)
     return [
         _atoms_of(path, structure, i, selection, hydrogens, assembly) for i in range(len(structure))
     ]
 
 
-def _read_structure(path: Path) -> "gemmi.Structure":
+def read_structure(path: Path) -> "gemmi.Structure":
+    """Read a structure file whole, as Gemmi has it.
+
+    **Raises:** `InputError` if the file is none or holds no atoms.
+    """
     import gemmi
 
     if not path.is_file():
@@ -86,7 +90,7 @@ def _read_structure(path: Path) -> "gemmi.Structure":
         structure = gemmi.read_structure(str(path))
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: not a PDB or mmCIF structure ({error})") from error
-    if len(structure) == 0:
+    if len(structure) == 0 or structure[0].count_atom_sites() == 0:
         raise InputError(f"{path}: it holds no atoms")
     return structure
 

@@ -5,27 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from vitreous.errors import InputError
 from vitreous.files import write_text
+from vitreous.imaging.atoms import read_structure
 from vitreous.methods.morph.flow import carry_points
 from vitreous.methods.morph.weights import Flow
 
 
 def read_model(path: Path):
-    """Read a structure (PDB or mmCIF) whole.
+    """Read a structure (PDB or mmCIF) with what its file format needs to be written again.
 
     **Raises:** `InputError` if the file is none or holds no atoms.
     """
-    import gemmi
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        structure = gemmi.read_structure(str(path))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: not a PDB or mmCIF structure ({error})") from error
-    if len(structure) == 0 or structure[0].count_atom_sites() == 0:
-        raise InputError(f"{path}: holds no atoms")
+    structure = read_structure(path)
     structure.setup_entities()
     return structure
 
