@@ -35,7 +35,7 @@ from vitreous.simulation.matching.orientations import (
 from vitreous.simulation.matching.peaks import find_peaks, refine_peaks
 from vitreous.simulation.matching.search import HISTOGRAM_START, HISTOGRAM_STEP
 from vitreous.simulation.matching.statistics import chance_of_detection, largest_of
-from vitreous.simulation.matching.whitening import ring_power
+from vitreous.simulation.matching.whitening import apply_filter, ring_power, whitening_filter
 
 BOX, PIXEL = 28, 7.5
 LENS = Optics(defocus=(15000.0, 15000.0), astigmatism=0.0)
@@ -285,12 +285,17 @@ def test_places_between_pixels() -> None:
     )
 
 
-def test_ring_power_is_the_variance_of_white_noise() -> None:
-    image = 3 * np.random.default_rng(2).normal(size=(150, 201)).astype(np.float32)
-    noise = ring_power(image)
-    # Rings of 130 modes and more, up to Nyquist; beyond it, corners of a few modes.
-    np.testing.assert_allclose(noise.power[20:100], 9, rtol=0.3)
-    assert noise.frequency[-1] == pytest.approx(np.hypot(0.5, 0.5), abs=0.01)
+def test_whitening_takes_what_colour_there_was() -> None:
+    rng = np.random.default_rng(2)
+    k = np.hypot(np.fft.fftfreq(300)[:, None], np.fft.rfftfreq(400)[None])
+    coloured = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(300, 400))) / (1 + 20 * k), s=(300, 400))
+    image = coloured.astype(np.float32)
+    white = apply_filter(image, whitening_filter(ring_power(image), image.shape, 2.5, 30.0))
+    power = np.abs(np.fft.rfft2(white.astype(np.float64))) ** 2 / white.size
+    assert np.all(power[(k > 0.4) | (k < 1 / 30)] < 1e-9)
+    for low, high in [(0.04, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4)]:
+        # Rings of 1,500 modes and more.
+        assert power[(k >= low) & (k < high)].mean() == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ pixel (0, 0), not to a centre.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from vitreous.geometry.fourier import half_plane_weights
 
@@ -31,9 +31,3 @@ def rectangle_frequencies(shape: Shape) -> Float[np.ndarray, "h c 2"]:
 def rectangle_weights(shape: Shape) -> Float[np.ndarray, " c"]:
     """Count how often each column of the half plane stands in the whole plane, 1 or 2."""
     return half_plane_weights(shape[1])
-
-
-def rectangle_shells(shape: Shape) -> Int[np.ndarray, "h c"]:
-    """Number the rings of equal frequency, one cycle per longer side wide, corners included."""
-    k = rectangle_frequencies(shape).astype(np.float64)
-    return np.rint(np.hypot(k[..., 0], k[..., 1]) * max(shape)).astype(np.int32)

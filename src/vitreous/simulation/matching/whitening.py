@@ -2,33 +2,27 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 from jaxtyping import Float
 
-from vitreous.geometry.rectangle import (
-    rectangle_frequencies,
-    rectangle_shells,
-    rectangle_weights,
-)
+from vitreous.geometry.rectangle import rectangle_frequencies
+from vitreous.imaging.filters import estimate_power
 
 
 class RingPower(NamedTuple):
-    """Hold the mean power `|F|²/N` of an image over rings of equal frequency (cycles/pixel)."""
+    """Hold the power `|F|²/N` of the noise at some frequencies (cycles/pixel), ascending."""
 
     frequency: Float[np.ndarray, " rings"]
     power: Float[np.ndarray, " rings"]
 
 
 def ring_power(image: Float[np.ndarray, "h w"]) -> RingPower:
-    """Measure the power of an image ring by ring; white noise of variance σ² has σ² in each."""
-    transform = scipy.fft.rfft2(image - image.mean(dtype=np.float64))
-    power = (transform.real**2 + transform.imag**2) / image.size
-    shells = rectangle_shells(image.shape)
-    weights = np.broadcast_to(rectangle_weights(image.shape), shells.shape)
-    total = np.bincount(shells.ravel(), (power * weights).ravel())
-    count = np.bincount(shells.ravel(), weights.ravel())
-    return RingPower(np.arange(len(total)) / max(image.shape), total / count)
+    """Measure the power of an image, see `estimate_power`; white noise of variance σ² has σ²."""
+    centred = image.astype(np.float64) - image.mean(dtype=np.float64)
+    measured = estimate_power(jnp.asarray(centred, jnp.float32), 1.0)
+    return RingPower(np.asarray(measured.radius), np.asarray(measured.value))
 
 
 def whitening_filter(
