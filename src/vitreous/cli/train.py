@@ -15,6 +15,9 @@ from vitreous.errors import InputError
 
 OutDir = Annotated[Path, typer.Option("-o", "--outdir", help="Folder of the run.")]
 ZDim = Annotated[int, typer.Option("--zdim", help="Dimension of the latent.")]
+InitLatents = Annotated[
+    Path | None, typer.Option(help="Start from the latents of this run (train-subspace).")
+]
 NoAnalysis = Annotated[bool, typer.Option("--no-analysis", help="Do not analyze at the end.")]
 
 
@@ -32,6 +35,7 @@ def train_vae(
         float | None, typer.Option(help="γ of a KL-controlled VAE; --beta is the KL to hold.")
     ] = None,
     poses: PoseFlags = PoseFlags(pretrain=1),
+    init_latents: InitLatents = None,
     no_analysis: NoAnalysis = False,
 ) -> None:
     """Fit a landscape of volumes to particles with known poses: encoder and decoder.
@@ -51,6 +55,7 @@ def train_vae(
     chosen = {
         "encoder": None if mode == "tilt" else _choice("--encode-mode", mode, "EncoderType"),
         "by_particle": True if mode == "tilt" else None,
+        "init_latents": None if init_latents is None else str(init_latents),
     }
     config = _config(settings, flags, chosen)
     _train(particles, outdir, config, flags, analysis=not no_analysis)
@@ -69,9 +74,7 @@ def train_dec(
     z_lr: Annotated[
         float | None, typer.Option("--z-lr", help="Learning rate of the latents.")
     ] = None,
-    init_latents: Annotated[
-        Path | None, typer.Option(help="Start from the latents of this run (train-subspace).")
-    ] = None,
+    init_latents: InitLatents = None,
     pretrain_z: Annotated[int, typer.Option(help="Epochs with frozen latents.")] = 0,
     no_analysis: NoAnalysis = False,
 ) -> None:

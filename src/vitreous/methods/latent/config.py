@@ -26,7 +26,7 @@ class LatentConfig:
     by the noise spectrum). *Optimiser*: `epochs`, `batch_size`, `learning_rate`, `warmup` (share
     of the training), `decay`, `weight_decay`, `low_shell` and `sampled_pixels` (all pixels up to
     that shell, so many of the others per step; None takes all), `latent_rate`,
-    `init_latents` (run whose latents the autodecoder starts from), `pretrain_latent`
+    `init_latents` (run whose latents the fit starts from), `pretrain_latent`
     (epochs with frozen latents), `seed`. *Poses*: `refine_poses`, `pretrain_pose` (epochs before
     it begins), `pose_rate` (Adam step: multiples of 1° and 1 Å). *Tilt series*: `by_particle` (one
     latent for all tilts of a particle; False: one an image; None: where the table is of tilt

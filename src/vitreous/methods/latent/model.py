@@ -47,7 +47,8 @@ class LatentModel(eqx.Module):
 class LatentState(eqx.Module):
     """Hold all that a fit changes.
 
-    **Fields:** `latents`: free latents, one row a particle (autodecoder). `poses`: corrections of
+    **Fields:** `latents`: free latents, one row a particle (autodecoder), or where an encoder is
+    led to at first (a VAE that starts from another run). `poses`: corrections of
     the poses, `(n, 5)`: degrees and Å (with `refine_poses`).
     """
 
@@ -56,6 +57,11 @@ class LatentState(eqx.Module):
     latents: RowTable | None
     poses: RowTable | None
     images_seen: Int[Array, ""]
+
+
+# An encoder that starts from given latents is drawn to them with this weight (the KL divergence has
+# β), which falls to 0 over this share of the training.
+_PULL, _PULL_UNTIL = 100.0, 0.5
 
 
 def trainable(model: LatentModel) -> Any:
@@ -75,7 +81,7 @@ class Start(NamedTuple):
     """Hold what a fit starts from, measured by `initial.measure_start`.
 
     **Fields:** `feature_scale`: 1 / standard deviation of lifted features. `latents`: first
-    guess of the free latents, `(n, d)`.
+    guess of the latents, `(n, d)`.
     """
 
     feature_scale: float = 1.0
@@ -199,6 +205,10 @@ class LatentMethod:
             if self.start.latents is not None:
                 start = jnp.asarray(self.start.latents, jnp.float32)
             latents = RowTable.start(start)
+        elif config.init_latents is not None:
+            led = self.start.latents
+            empty = jnp.zeros((self.particles, config.zdim))
+            latents = RowTable.start(empty if led is None else jnp.asarray(led, jnp.float32))
         poses = RowTable.start(jnp.zeros((self.images, 5))) if config.refine_poses else None
         return LatentState(
             model,
@@ -276,7 +286,8 @@ class LatentMethod:
         correction = None if state.poses is None else gather_rows(state.poses, batch.index)
         beta = beta_at(config.beta_value, state.images_seen.astype(jnp.float32))
 
-        gradient, scalars = self._gradient(moving, fixed, z, correction, batch, beta, key)
+        weights = (beta, _PULL * jnp.maximum(1 - progress / _PULL_UNTIL, 0.0))
+        gradient, scalars = self._gradient(moving, fixed, z, correction, batch, weights, key)
         rate = warmup_decay(
             progress, config.learning_rate, warmup=config.warmup, decay=config.decay, final=0.01
         )
@@ -289,7 +300,7 @@ class LatentMethod:
 
         epoch = progress * config.epochs
         latents, poses = state.latents, state.poses
-        if latents is not None:
+        if latents is not None and config.kind == "autodecoder":
             speed = jnp.where(epoch >= config.pretrain_latent, config.latent_rate, 0.0)
             speed = speed * rate / config.learning_rate
             is_real = jnp.max(batch.weight.reshape(particle.shape[0], -1), axis=1)
@@ -315,7 +326,7 @@ class LatentMethod:
         z: Float[Array, "g d"] | None,
         correction: Float[Array, "b 5"] | None,
         batch: Batch,
-        beta: Float[Array, ""],
+        weights: tuple[Float[Array, ""], Float[Array, ""]],
         key: jax.Array,
     ) -> tuple[tuple[Any, Any, Any], dict[str, Array]]:
         """Differentiate the loss by networks and by the batch's rows, piece by piece."""
@@ -330,7 +341,7 @@ class LatentMethod:
         def objective(variables, batch, noise):
             moving, z, correction = variables
             model = eqx.combine(moving, fixed)
-            return self._loss(model, batch, z, correction, counts, beta, pixels, noise)
+            return self._loss(model, batch, z, correction, counts, weights, pixels, noise)
 
         differentiate = jax.grad(objective, has_aux=True)
         count = self._pieces(particles)
@@ -359,7 +370,7 @@ class LatentMethod:
         latents: Float[Array, "g d"] | None,
         poses: Float[Array, "b 5"] | None,
         counts: tuple[Float[Array, ""], Float[Array, ""]],
-        beta: Float[Array, ""],
+        weights: tuple[Float[Array, ""], Float[Array, ""]],
         pixels: tuple[Int[Array, " s"], Float[Array, " s"]],
         noise: Float[Array, "g d"],
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -367,11 +378,13 @@ class LatentMethod:
         centred = centred_pixels(batch, self.pixels, pose.shift)
         ctf = transfer_of(batch, self.pixels)
         divergence = jnp.zeros(batch.index.shape[0] // self.tilts)
-        z = latents
+        z, away = latents, None
         if model.encoder is not None:
             mean, log_variance = self.encode(model, batch, pose, centred, ctf)
             z = mean + jnp.exp(0.5 * log_variance) * noise
             divergence = kl_divergence(mean, log_variance)
+            if latents is not None:
+                away = 0.5 * jnp.sum((mean - jax.lax.stop_gradient(latents)) ** 2, axis=-1)
         elif latents is not None:
             # The KL divergence of a point estimate, up to its constant: a unit Gaussian prior.
             divergence = 0.5 * jnp.sum(latents**2, axis=-1)
@@ -384,5 +397,9 @@ class LatentMethod:
         predicted = ctf[:, chosen].astype(sliced.dtype) * sliced
         weight = jnp.asarray(self.pixels.weight * self.inverse_noise)[chosen] * sampling
         error = squared_error(centred[:, chosen], predicted, weight, self.total)
-        control = self.config.beta_control
-        return bound(error, divergence, batch.weight, *counts, self.total, beta, control)
+        control, (beta, pull) = self.config.beta_control, weights
+        loss, scalars = bound(error, divergence, batch.weight, *counts, self.total, beta, control)
+        if away is not None:
+            is_real = jnp.max(batch.weight.reshape(away.shape[0], -1), axis=1)
+            loss += pull * jnp.sum(away * is_real) / counts[0] / self.total
+        return loss, scalars
