@@ -1,6 +1,8 @@
 """Images by index: the right pixels from any stacks, lazily, and broken stacks found first."""
 
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import mrcfile
@@ -140,3 +142,17 @@ def test_unset_voxel_size_of_a_stack(tmp_path):
     with pytest.raises(InputError, match="has no pixel size"):
         read_particles(tmp_path / "s.mrcs")
     assert read_particles(tmp_path / "s.mrcs", pixel_size=3.0).pixel_size.tolist() == [3, 3]
+
+
+def test_the_interpreter_ends_quietly_with_open_files(particle_set):
+    code = (
+        "import sys, builtins, numpy as np\n"
+        "from vitreous.particles import ImageSource, read_particles\n"
+        "source = ImageSource(read_particles(sys.argv[1]))\n"
+        "source.read(np.arange(2))\n"
+        "builtins.kept = source\n"
+        "source.itself = source\n"
+    )
+    command = [sys.executable, "-c", code, str(particle_set)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stderr == ""

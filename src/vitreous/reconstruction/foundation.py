@@ -69,9 +69,13 @@ def known_rotation(batch: Batch) -> Float[Array, "b 3 3"]:
 
 def transfer_of(batch: Batch, pixels: FourierPixels) -> Float[Array, "b p"]:
     """Evaluate what each pixel was multiplied with: CTF, and dose in tilt series; 1 without."""
+    return transfer_at(batch, pixel_frequencies(batch, pixels))
+
+
+def transfer_at(batch: Batch, frequency: Float[Array, "b p 2"]) -> Float[Array, "b p"]:
+    """Evaluate `transfer_of` at other frequencies (cycles/Å)."""
     if batch.ctf is None:
-        return jnp.ones((batch.pixels.shape[0], len(pixels)))
-    frequency = pixel_frequencies(batch, pixels)
+        return jnp.ones(frequency.shape[:2])
     transfer = evaluate_ctf(frequency, batch.ctf)
     if batch.dose is None:
         return transfer

@@ -187,6 +187,7 @@ class KernelRegression:
             ctf,
             group[batch.index],
             batch.weight,
+            batch.dose,
         )
 
     def _sample_density(self) -> Float[Array, " radii"]:

@@ -12,7 +12,6 @@ from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.shift import phase_shift
 from vitreous.geometry.small_matrices import pack_symmetric
-from vitreous.imaging.ctf import evaluate_ctf
 from vitreous.imaging.slicing import read_windows, rotated_frequencies, trilinear_corners
 from vitreous.methods.subspace.expectation import ContrastPrior, Posterior, Products, posterior
 from vitreous.methods.subspace.model import (
@@ -24,6 +23,7 @@ from vitreous.methods.subspace.model import (
     padded_pixels,
 )
 from vitreous.particles.prepare import Batch
+from vitreous.reconstruction.foundation import transfer_at
 from vitreous.reconstruction.insertion import empty_table, insert_slices
 
 
@@ -158,7 +158,7 @@ def _chunk(images: _Images, number: Array, band: Band) -> _Chunk:
     pixels = jax.lax.dynamic_slice_in_dim(images.pixels, start, CHUNK, axis=1)
     weight = jax.lax.dynamic_slice_in_dim(images.weight, start, CHUNK, axis=1)
     physical = k[None] / (band.box * batch.pixel_size[:, None, None])
-    ctf = jnp.ones_like(weight) if batch.ctf is None else evaluate_ctf(physical, batch.ctf)
+    ctf = transfer_at(batch, physical)
     assert batch.rotation is not None
     coordinates = rotated_frequencies(batch.rotation, k)
     window = trilinear_corners(coordinates, band.shape)
