@@ -122,6 +122,15 @@ def test_symmetry_is_seen_and_its_absence_refused(molecule):
         point_group("K9")
 
 
+def test_a_target_without_the_symmetry_is_named():
+    before, after, _ = two_domains()
+    one = before + np.array([5.5, 0, 0])
+    pair = np.concatenate([one, one * (-1, -1, 1)])
+    maps = [Map(density(x), 1.0) for x in (pair, after)]
+    with pytest.raises(InputError, match=r"b\.mrc: does not have the symmetry C2"):
+        prepare_morph(maps[0], maps[1:], MorphConfig(symmetry="C2"), names=["a.mrc", "b.mrc"])
+
+
 def test_levels_go_from_coarse_to_fine_with_unit_mass(molecule):
     fine = Map(above(density(two_domains()[0], 64)), 1.0)
     levels = build_levels(fine, [fine], MorphConfig(iterations=100), 64.0)

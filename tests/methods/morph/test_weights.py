@@ -1,6 +1,7 @@
 """Weight files: the peer's layout out and in, what ours add, and what is refused."""
 
 import json
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -94,6 +95,19 @@ def test_a_truncated_stream_is_refused(tmp_path):
         (tmp_path / "cut.pt").write_bytes(raw[:length])
         with pytest.raises(InputError, match="not a readable PyTorch checkpoint"):
             read_torch_archive(tmp_path / "cut.pt")
+
+
+def test_a_stream_that_would_run_code_is_refused(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return print, ("run",)
+
+    head = (MADE_BY_TORCH / "net_stream.pt").read_bytes()[:20]
+    (tmp_path / "net.pt").write_bytes(
+        head + b"".join(pickle.dumps(x, 2) for x in (1001, {}, Trap()))
+    )
+    with pytest.raises(InputError, match=r"refused: the checkpoint asks for .*print"):
+        read_torch_archive(tmp_path / "net.pt")
 
 
 def test_the_file_is_a_torch_archive(tmp_path):
