@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -164,8 +165,10 @@ def test_images_fade_with_their_dose(tilt_set):
 def test_evidence_of_tilts_adds_up_whatever_fills_the_gaps(kind):
     box, band, key = 16, 5, jax.random.key(0)
     pixels = FourierPixels(box, band)
-    encoder = build_encoder(
-        kind, box=box, band=band, radius=5.0, latent_size=2, width=8, depth=1, key=key
+    encoder = eqx.filter_jit(
+        build_encoder(
+            kind, box=box, band=band, radius=5.0, latent_size=2, width=8, depth=1, key=key
+        )
     )
     values = jax.random.normal(key, (6, len(pixels), 2))
     seen = EncoderInput(
