@@ -66,7 +66,7 @@ def measure(density: np.ndarray, kernel: str, batch: int, seconds: float) -> lis
     if kernel == "linear":
         rotations, shifts = jnp.asarray(so3_grid(0)), jnp.asarray(shift_grid(6.0, 1.5))
         few = eqx.tree_at(lambda m: m.optics.defocus_u, model, model.optics.defocus_u[:8])
-        compare = partial(eqx.filter_jit(pose_posterior), few, observed[:8], rotations, shifts)
+        compare = partial(pose_posterior, few, observed[:8], rotations, shifts)
         count = 8 * len(rotations) * len(shifts)
         what = f"poses compared ({len(rotations)} rotations, {len(shifts)} shifts, 8 images)"
         rows.append({"what": what, **rate(compare, count, seconds)})

@@ -7,6 +7,7 @@ product a chunk of rotations.
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,7 @@ def shift_grid(radius: float, step: float) -> Float[np.ndarray, "t 2"]:
     return grid[np.linalg.norm(grid, axis=-1) <= radius * (1 + 1e-9)].astype(np.float32)
 
 
+@eqx.filter_jit
 def pose_posterior(
     model: ImageModel,
     observed: Float[Array, "b n n"],
