@@ -47,7 +47,7 @@ END
 def specimen() -> MapStates:
     """Three states of the hinge, unequally frequent."""
     motion = HingeMotion(hinge_phantom(), BOX, PIXEL, states=3)
-    return MapStates.of(motion.volumes(), PIXEL, weights=(1.0, 0.0, 3.0))
+    return MapStates.of(motion.volumes(), PIXEL, "linear", weights=(1.0, 0.0, 3.0))
 
 
 def images_of(table: ParticleTable) -> np.ndarray:

@@ -36,7 +36,7 @@ OPTIONS = ParticleOptions(
 def specimen() -> MapStates:
     """One state of the hinge."""
     motion = HingeMotion(hinge_phantom(), BOX, PIXEL, low=20.0, high=20.0, states=1)
-    return MapStates.of(motion.volumes(), PIXEL)
+    return MapStates.of(motion.volumes(), PIXEL, "linear")
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -65,7 +65,7 @@ class SpecimenFlags:
     ] = None
     weights: Annotated[
         list[float] | None,
-        typer.Option("--weights", help="How frequent the states are, one number each; default alike."),
+        typer.Option("--weights", help="How frequent each state is, a number each; default alike."),
     ] = None
     models: Annotated[
         bool, typer.Option("--models", help="Every model of a structure file is a state.")

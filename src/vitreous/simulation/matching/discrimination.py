@@ -18,6 +18,7 @@ from vitreous.simulation.matching.whitening import RingPower, whitening_filter
 from vitreous.simulation.specimen import Specimen
 
 _VIEWS = 48
+_project = jax.jit(project_template)
 
 
 def view_likeness(
@@ -37,7 +38,7 @@ def view_likeness(
         k = jnp.asarray(rectangle_frequencies(shape)) / specimen.pixel_size
         one = CTFParameters(*(jnp.asarray(float(field), jnp.float32) for field in ctf))
         factor = factor * np.asarray(evaluate_ctf(k.reshape(-1, 2), one)).reshape(factor.shape)
-    views = project_template(specimen, random_rotations(jax.random.key(0), _VIEWS))
+    views = _project(specimen, random_rotations(jax.random.key(0), _VIEWS))
     half = np.fft.rfft2(np.asarray(views, np.float64), s=shape)
     half *= factor * np.sqrt(rectangle_weights(shape))
     flat = half.reshape(_VIEWS, -1)
