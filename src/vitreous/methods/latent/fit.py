@@ -18,8 +18,9 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import LatentConfig, config_from_dict
 from vitreous.methods.latent.decode import decode_state
 from vitreous.methods.latent.initial import measure_start
-from vitreous.methods.latent.model import LatentMethod, LatentState
+from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.poses import corrected_pose
+from vitreous.methods.latent.state import LatentState
 from vitreous.particles import (
     ImageSource,
     ParticleTable,

@@ -14,7 +14,8 @@ from vitreous.errors import InputError
 from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.methods.latent.encoder import lifted_residual
 from vitreous.methods.latent.lifting import Lifting
-from vitreous.methods.latent.model import LatentMethod, Start
+from vitreous.methods.latent.model import LatentMethod
+from vitreous.methods.latent.state import Start
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import centred_pixels, known_rotation, transfer_of

@@ -5,7 +5,7 @@ where a particle's latent comes from.
 """
 
 import operator
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,17 +15,16 @@ import optax
 from jaxtyping import Array, Complex, Float, Int
 
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.imaging.fourier_grid import FourierGrid, volume_to_grid
+from vitreous.imaging.fourier_grid import FourierGrid
 from vitreous.imaging.slicing import slice_grid
+from vitreous.methods.latent.build import build_model
 from vitreous.methods.latent.config import LatentConfig
-from vitreous.methods.latent.decoder import Decoder
-from vitreous.methods.latent.encoder import Encoder, EncoderInput, LiftEncoder, build_encoder
+from vitreous.methods.latent.encoder import EncoderInput
 from vitreous.methods.latent.loss import beta_at, bound, kl_divergence, squared_error
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import Pose, corrected_pose
-from vitreous.methods.latent.positional_encoding import build_encoding
-from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
 from vitreous.methods.latent.row_adam import RowTable, gather_rows
+from vitreous.methods.latent.state import LatentModel, LatentState, Start, trainable
 from vitreous.particles.order import Groups, draw_from_groups, first_of_groups
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import (
@@ -36,56 +35,9 @@ from vitreous.reconstruction.foundation import (
 )
 from vitreous.training.schedules import warmup_decay
 
-
-class LatentModel(eqx.Module):
-    """Hold the networks; `encoder` is None unless the latents are inferred by one."""
-
-    decoder: Decoder
-    encoder: Encoder | None
-
-
-class LatentState(eqx.Module):
-    """Hold all that a fit changes.
-
-    **Fields:** `latents`: free latents, one row a particle (autodecoder), or where an encoder is
-    led to at first (a VAE that starts from another run). `poses`: corrections of
-    the poses, `(n, 5)`: degrees and Å (with `refine_poses`).
-    """
-
-    model: LatentModel
-    optimizer: optax.OptState
-    latents: RowTable | None
-    poses: RowTable | None
-    images_seen: Int[Array, ""]
-
-
 # An encoder that starts from given latents is drawn to them with this weight (the KL divergence has
 # β), which falls to 0 over this share of the training.
 _PULL, _PULL_UNTIL = 100.0, 0.5
-
-
-def trainable(model: LatentModel) -> Any:
-    """Mark the arrays that gradients move: networks, but no encodings, scales or consensus."""
-    mask = jax.tree.map(eqx.is_inexact_array, model)
-    mask = eqx.tree_at(lambda m: m.decoder.amplitude, mask, False)
-    if model.decoder.encoding.matrix is not None:
-        mask = eqx.tree_at(lambda m: m.decoder.encoding.matrix, mask, False)
-    if model.decoder.consensus is not None:
-        mask = eqx.tree_at(lambda m: m.decoder.consensus.values, mask, False)
-    if isinstance(model.encoder, LiftEncoder):
-        mask = eqx.tree_at(lambda m: m.encoder.scale, mask, False)
-    return mask
-
-
-class Start(NamedTuple):
-    """Hold what a fit starts from, measured by `initial.measure_start`.
-
-    **Fields:** `feature_scale`: 1 / standard deviation of lifted features. `latents`: first
-    guess of the latents, `(n, d)`.
-    """
-
-    feature_scale: float = 1.0
-    latents: Float[np.ndarray, "n d"] | None = None
 
 
 def default_band(box: int) -> int:
@@ -163,45 +115,14 @@ class LatentMethod:
 
     def init(self, key: jax.Array) -> LatentState:
         """Make networks, optimiser state and per-particle tables."""
-        config, box = self.config, self.pixels.box
-        k_encoding, k_decoder, k_encoder, k_latents = jax.random.split(key, 4)
-        encoding = build_encoding(
-            config.encoding, box, config.encoding_size or box // 2, config.feature_sigma, k_encoding
+        config = self.config
+        keys = jax.random.split(key, 4)
+        model = build_model(
+            config, self.foundation, self.pixels.box, self.band, self.start.feature_scale, keys[:3]
         )
-        network = ResidualMLP(
-            encoding.size + config.zdim,
-            2 if config.domain == "fourier" else 1,
-            config.decoder_width,
-            config.decoder_layers,
-            key=k_decoder,
-            activation=config.activation,
-        )
-        consensus = None
-        if config.consensus and self.foundation.consensus is not None:
-            # The field starts as a small correction of the consensus.
-            network = scaled_output(network, 0.1)
-            consensus = volume_to_grid(jnp.asarray(self.foundation.consensus))
-        amplitude = jnp.asarray(self.foundation.amplitude)
-        decoder = Decoder(network, encoding, amplitude, consensus, box, config.domain)
-        encoder = None
-        if config.kind == "vae":
-            encoder = build_encoder(
-                config.encoder,
-                box=box,
-                band=self.band,
-                radius=self.foundation.radius,
-                latent_size=config.zdim,
-                width=config.encoder_width,
-                depth=config.encoder_layers,
-                key=k_encoder,
-            )
-            if isinstance(encoder, LiftEncoder):
-                scale = jnp.full((), self.start.feature_scale, jnp.float32)
-                encoder = eqx.tree_at(lambda e: e.scale, encoder, scale)
-        model = LatentModel(decoder, encoder)
         latents = None
         if config.kind == "autodecoder":
-            start = 0.1 * jax.random.normal(k_latents, (self.particles, config.zdim))
+            start = 0.1 * jax.random.normal(keys[3], (self.particles, config.zdim))
             if self.start.latents is not None:
                 start = jnp.asarray(self.start.latents, jnp.float32)
             latents = RowTable.start(start)
