@@ -14,6 +14,7 @@ MISSING_FILE = {
     "parse-pose-csparc": "lost.cs -o poses.pkl",
     "parse-ctf-star": "lost.star -o ctf.pkl",
     "parse-ctf-csparc": "lost.cs -o ctf.pkl",
+    "parse-relion": "-p lost.star -t lost.star -o images.star",
     "backproject-voxel": "lost.star -o maps",
     "fsc": "lost.mrc lost.mrc",
     "gen-mask": "lost.mrc mask.mrc",

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 QUIET = FitOptions(quiet=True, checkpoint_every=8)
 SMALL = LatentConfig(
-    zdim=2, encoder_width=64, decoder_width=64, decoder_layers=2, encoder_layers=1, epochs=16
+    zdim=2, encoder_width=64, decoder_width=64, decoder_layers=2, encoder_layers=1, epochs=24
 )
 
 
@@ -42,8 +42,7 @@ def auc(run: Run, truth) -> float:
 def test_vae_finds_the_hinge_and_beats_the_consensus(hinge_set, vae_run):
     truth = read_truth(hinge_set / "truth.npz")
     scores = score_latent(vae_run.latents().mean, truth)
-    # 320 images and 16 epochs give 0.90 to 0.91, by the rounding of the day.
-    assert scores["|Spearman|, along the graph"] > 0.87
+    assert scores["|Spearman|, along the graph"] > 0.9
     consensus = load_method(vae_run).foundation.consensus
     chosen = np.arange(0, 320, 40)
 
@@ -56,11 +55,11 @@ def test_vae_finds_the_hinge_and_beats_the_consensus(hinge_set, vae_run):
 
 
 def test_run_folder_reads_as_the_peers_do(vae_run):
-    mean, log_variance = read_latent_pickle(vae_run.path / "z.16.pkl")
+    mean, log_variance = read_latent_pickle(vae_run.path / "z.24.pkl")
     np.testing.assert_array_equal(mean, vae_run.latents().mean)
     assert log_variance.shape == mean.shape
-    assert vae_run.epochs() == [8, 16]
-    earlier, later = vae_run.latents(8).mean, vae_run.latents(16).mean
+    assert vae_run.epochs() == [8, 16, 24]
+    earlier, later = vae_run.latents(8).mean, vae_run.latents(24).mean
     assert not np.array_equal(earlier, later)
 
 
@@ -99,7 +98,7 @@ def test_homogeneous_fit_equals_backprojection(hinge_set, vae_run, tmp_path):
     config = replace(SMALL, decoder_width=128)
     config = replace(config, kind="homogeneous", zdim=0, consensus=False, sample=False)
     run = train(hinge_set / "particles.star", tmp_path / "run", config, options=QUIET)
-    volume = read_map(run.path / "reconstruct.16.mrc")
+    volume = read_map(run.path / "reconstruct.24.mrc")
     assert volume.voxel_size == pytest.approx(6.4)
     mean = read_truth(hinge_set / "truth.npz").volumes.mean(0)
     backprojected = load_method(vae_run).foundation.consensus
