@@ -24,7 +24,8 @@ def demo(
     """Simulate a hinging molecule, look at the particles, fit them, and score what was found.
 
     Makes `OUTDIR/particles` (a RELION-style set with its truth), `OUTDIR/first` (a linear first
-    landscape), `OUTDIR/run` and a report in which the molecule moves. Takes a few minutes on two cores; nothing is downloaded.
+    landscape), `OUTDIR/run` and a report in which the molecule moves. Takes a few minutes on two
+    cores; nothing is downloaded.
 
     Example: `vitreous demo -o demo`
     """
