@@ -122,7 +122,6 @@ def _config(settings: dict[str, Any], flags: TrainFlags, chosen: dict[str, Any])
 
     from vitreous.methods.latent.config import LatentConfig, peer_settings, with_choices
 
-    flags.peer.refuse_tilt_pairs()
     optimiser, decoder = flags.optimiser, flags.decoder
     config = LatentConfig(
         **settings,
@@ -170,7 +169,10 @@ def _train(
     level = logging.DEBUG if place.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s")
     data = DataOptions(
-        **flags.which.arguments(), **images.arguments(), contrast=flags.sign.contrast()
+        **flags.which.arguments(),
+        **flags.tilts.arguments(),
+        **images.arguments(),
+        contrast=flags.sign.contrast(),
     )
     options = FitOptions(
         checkpoint_every=place.checkpoint,

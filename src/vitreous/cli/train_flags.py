@@ -185,6 +185,21 @@ class TiltFlags:
         bool, typer.Option("--per-image", help="Give every tilt image a latent of its own.")
     ] = False
 
+    tilt: Annotated[
+        Path | None,
+        typer.Option("--tilt", help="Second image of each particle, the stage turned about x."),
+    ] = None
+    tilt_deg: Annotated[
+        float, typer.Option("--tilt-deg", help="By so many degrees, with --tilt.")
+    ] = 45.0
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the fields of `DataOptions` that these options decide."""
+        return {
+            "tilted": None if self.tilt is None else str(self.tilt),
+            "tilt_angle": self.tilt_deg,
+        }
+
     def settings(self) -> dict[str, Any]:
         """Return fields of `LatentConfig`."""
         return {
@@ -253,15 +268,6 @@ class PeerFlags:
     t_emb_dim: Annotated[int | None, typer.Option("--t-emb-dim", **_HIDDEN)] = None
     tlayers: Annotated[int | None, typer.Option("--tlayers", **_HIDDEN)] = None
     tdim: Annotated[int | None, typer.Option("--tdim", **_HIDDEN)] = None
-    tilt: Annotated[Path | None, typer.Option("--tilt", **_HIDDEN)] = None
-    tilt_deg: Annotated[float | None, typer.Option("--tilt-deg", **_HIDDEN)] = None
-
-    def refuse_tilt_pairs(self) -> None:
-        """**Raises:** `InputError` if the second half of a tilt pair is given."""
-        if self.tilt is not None or self.tilt_deg is not None:
-            raise InputError(
-                "--tilt/--tilt-deg: tilt pairs are not fitted; give all images as one table"
-            )
 
 
 @dataclass(frozen=True)

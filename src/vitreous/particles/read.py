@@ -23,6 +23,7 @@ from vitreous.particles.relion_tomo import is_tomo_table, read_tomo_table
 from vitreous.particles.stack_tables import count_error, header_pixel_size, read_stacks
 from vitreous.particles.star import read_star
 from vitreous.particles.table import ParticleTable
+from vitreous.particles.tilt_pairs import join_tilted
 from vitreous.particles.tilts import first_tilts
 from vitreous.particles.tomo_files import particles_of_set
 
@@ -43,6 +44,8 @@ def read_particles(
     tomograms: PathLike | None = None,
     ind_of: Literal["images", "particles"] = "images",
     tilts: int | None = None,
+    tilted: PathLike | None = None,
+    tilt_angle: float = 45.0,
 ) -> ParticleTable:
     """Read a particle table; images are not touched, headers only where the table needs them.
 
@@ -62,6 +65,9 @@ def read_particles(
     - `tomograms`: the `tomograms.star` (or `optimisation_set.star`) of RELION 5 particles, where
       the poses and CTF of the tilts stand; one beside the file is found by itself.
     - `tilts`: of each particle of a tilt series keep the images exposed first, so many.
+    - `tilted`: images of the same particles, one for each row of `path`, taken after the stage
+      was turned about its x axis by `tilt_angle` degrees: a tilt pair. They share pose and CTF
+      parameters with the first image where their own file says none.
 
     **Raises:** `InputError` naming file, row and field, and how to mend it.
     """
@@ -87,6 +93,15 @@ def read_particles(
         parameters = CTFParameters(*(_fit(np.asarray(f), table, total, ctf) for f in parameters))
         table = table.replace(ctf=parameters)
     _check_values(table)
+    if tilted is not None:
+        second = read_particles(
+            tilted,
+            datadir=datadir,
+            ind=ind,
+            pixel_size=pixel_size or float(np.median(table.pixel_size)),
+            box=box,
+        )
+        table = join_tilted(table, second, tilt_angle)
     return table if tilts is None else first_tilts(table, tilts)
 
 

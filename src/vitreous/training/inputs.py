@@ -26,8 +26,9 @@ class DataOptions:
     **Fields:** `poses`, `ctf`: cryoDRGN pickles in place of the table's columns. `ind`: selected
     rows (file or indices), or particles of tilt series (`ind_of`). `datadir`, `pixel_size`: where
     the table leaves them open. `pose_unit`: of the translations in `poses`. `tomograms`: of RELION
-    5 particles. `tilts`: the images of each particle exposed first, None for all. `contrast`: of
-    the particles; `"auto"` decides from the map of all images. `window_radius`: None for no
+    5 particles. `tilts`: the images of each particle exposed first, None for all. `tilted`,
+    `tilt_angle`: the second images of tilt pairs, and the turn in degrees. `contrast`: of the
+    particles; `"auto"` decides from the map of all images. `window_radius`: None for no
     window. `lazy`: stream from disk even if the images fit. `storage`: precision of prepared
     images. `normalization`: (mean, std) instead of the measured ones. `devices`: how many, None
     for all.
@@ -42,6 +43,8 @@ class DataOptions:
     pose_unit: PoseUnit = "fraction"
     tomograms: str | None = None
     tilts: int | None = None
+    tilted: str | None = None
+    tilt_angle: float = 45.0
     contrast: Literal["auto", "white", "dark"] = "auto"
     window_radius: float | None = 0.85
     lazy: bool = False
@@ -63,6 +66,8 @@ class DataOptions:
             "pose_unit": self.pose_unit,
             "tomograms": self.tomograms,
             "tilts": self.tilts,
+            "tilted": self.tilted,
+            "tilt_angle": self.tilt_angle,
         }
 
 

@@ -25,7 +25,7 @@ _CONTENTS = ("run.log", "metrics.jsonl", "loss.png", "report.html", "latents.npz
 _FOLDERS = ("tensorboard", "checkpoints", "volumes")
 _PATTERNS = ("latents.*.npz", "analyze.*", "z.*.pkl")
 # Arguments of `read_particles` that name files or folders.
-_PATH_ARGUMENTS = ("path", "datadir", "poses", "ctf", "ind", "passthrough", "tomograms")
+_PATH_ARGUMENTS = ("path", "datadir", "poses", "ctf", "ind", "passthrough", "tomograms", "tilted")
 
 
 class Latents(NamedTuple):

@@ -173,7 +173,7 @@ def test_command_line_trains_and_refuses(hinge_set, tmp_path, capsys):
         ([star, "-o", out, *flags], "already holds a run"),
         ([star, "-o", out + "2", "--pe-type", "sine"], "--pe-type"),
         ([star, "-o", out + "2", "--beta", "q"], "--beta"),
-        ([star, "-o", out + "2", "--tilt", "x.mrcs"], "tilt pairs"),
+        ([star, "-o", out + "2", "--tilt", "x.mrcs"], "x.mrcs: cannot be read"),
         ([str(tmp_path / "none.star"), "-o", out + "2"], "none.star"),
     ]:
         with pytest.raises(SystemExit) as stop:
