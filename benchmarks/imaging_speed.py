@@ -128,8 +128,7 @@ def main() -> None:
     for row in rows:
         row["cryojax"] = PEER.get(row["what"], "") if n == 128 else ""
     print_table(rows, ["what", "images/s", "alone", "cryojax"])
-    if args.json:
-        write_json(args.json, "imaging_speed", {"machine": machine(), "box": n, "rows": rows})
+    write_json(args.json, "imaging_speed", {"machine": machine(), "box": n, "rows": rows})
 
 
 if __name__ == "__main__":
