@@ -3,7 +3,8 @@
     python benchmarks/latent_igg.py ../shared/data/particles/igg-64 --epochs 6
 
 Every row is one `vitreous train-vae` process, timed from its start to its saved latents
-(compilation included unless the cache is warm). Rates are the best epoch's.
+(compilation included unless the cache is warm). Rates are the best epoch's. With
+`--peer /path/to/cryodrgn` that program is trained and scored in the same run.
 """
 
 import argparse
@@ -59,6 +60,36 @@ def run_quietly(command: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def train_peer(program: str, data: Path, folder: Path, epochs: int) -> dict:
+    """Train cryoDRGN with the same networks, from the same files, and score it the same way."""
+    from vitreous.analysis.decoders import open_decoder
+    from vitreous.analysis.truth_scores import score_run
+    from vitreous.metrics.truth import read_truth
+    from vitreous.particles import read_latent_pickle
+
+    command = [program, "train_vae", str(data / "particles.star"), "--zdim", "8", "-b", "8"]
+    command += ["--poses", str(data / "poses.pkl"), "--ctf", str(data / "ctf.pkl")]
+    command += ["-n", str(epochs), "-o", str(folder), "--no-analysis"]
+    for side in ("enc", "dec"):
+        command += [f"--{side}-dim", "256", f"--{side}-layers", "3"]
+    start = time.perf_counter()
+    run_quietly(command)
+    seconds = time.perf_counter() - start
+    z, _ = read_latent_pickle(folder / f"z.{epochs}.pkl")
+    decoder = open_decoder(folder / f"weights.{epochs}.pkl")
+    scores = score_run(z, decoder.decode, read_truth(data / "truth.npz"))
+    # Whole process: torch has no compilation to leave out.
+    rate = epochs * len(z) / seconds
+    return {"seconds": round(seconds, 1), "rate": round(rate)} | picked(scores)
+
+
+def picked(scores: dict[str, float]) -> dict:
+    """Round the two scores that the table shows."""
+    auc = scores["per-image AUC-FSC, mean"]
+    accuracy = scores["state accuracy (15 neighbours)"]
+    return {"auc": round(auc, 4), "accuracy": round(accuracy, 4)}
+
+
 def score(folder: Path, truth_file: Path) -> dict:
     """Score volumes and latents of a finished run."""
     from vitreous.analysis.truth_scores import score_run
@@ -69,9 +100,7 @@ def score(folder: Path, truth_file: Path) -> dict:
     start_jax()
     run = Run.open(folder)
     scores = score_run(run.latents().mean, run.decode, read_truth(truth_file))
-    auc = scores["per-image AUC-FSC, mean"]
-    accuracy = scores["state accuracy (15 neighbours)"]
-    return {"auc": round(auc, 4), "accuracy": round(accuracy, 4)}
+    return picked(scores)
 
 
 def main() -> None:
@@ -79,10 +108,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder with particles.star and truth.npz")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--variants", nargs="*", default=["default"], choices=list(VARIANTS))
+    parser.add_argument("--peer", default=None, help="cryodrgn program to run beside ours")
+    parser.add_argument("--peer-epochs", type=int, default=5)
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
     rows = list(PEER)
     with tempfile.TemporaryDirectory() as scratch:
+        if args.peer is not None:
+            row = {"run": f"cryoDRGN in this run, {args.peer_epochs} epochs"}
+            row |= train_peer(args.peer, args.folder, Path(scratch) / "peer", args.peer_epochs)
+            rows.append(row)
         for name in args.variants:
             folder = Path(scratch) / name.replace(" ", "-")
             row = {"run": f"vitreous, {name}, {args.epochs} epochs"}
