@@ -50,6 +50,61 @@ def shift_grid(radius: float, step: float) -> Float[np.ndarray, "t 2"]:
     return grid[np.linalg.norm(grid, axis=-1) <= radius * (1 + 1e-9)].astype(np.float32)
 
 
+class _ImageTerms(NamedTuple):
+    """What of the images enters every comparison, noise and CTF divided in.
+
+    **Fields:** `data`: moved by every shift, real and imaginary parts side by side, so that
+    ⟨d, m⟩ is one real matrix product. `squares`: weight of |m|². `zero_transfer`: the CTF at
+    frequency 0. `mean`: of the images, and `inverse`: 1 / noise power, there. `null`: log
+    likelihood of the images as noise alone.
+    """
+
+    data: Float[Array, "b t q"]
+    squares: Float[Array, "b p"]
+    zero_transfer: Float[Array, "c 1"]
+    mean: Float[Array, "b 1 1"]
+    inverse: Float[Array, ""]
+    null: Float[Array, "b 1 1"]
+
+
+def _image_terms(
+    model: ImageModel, observed: Float[Array, "b n n"], shifts: Float[Array, "t 2"]
+) -> _ImageTerms:
+    """Move images by every shift, and weigh their pixels."""
+    assert model.noise is not None
+    grid, dtype = model.grid, observed.dtype
+    power = model.noise.power_on(grid)
+    points = grid.frequencies().reshape(-1, 2)
+    weight = jnp.asarray(half_plane_weights(grid.box), dtype)[None] / (grid.box**2 * power)
+    weight = weight.reshape(1, -1)
+    half = half_plane(observed)
+    transfer = jnp.ones((1, len(points)), dtype)
+    moved = half[:, None] * shift_factor(grid, -shifts)[None]
+    if model.optics is not None:
+        complete = image_transfer(model.optics, grid).reshape(-1, grid.box, grid.columns)
+        # Odd phases turn the observed images instead of the slices.
+        transfer = complete.real
+        if jnp.iscomplexobj(complete):
+            transfer = jnp.abs(complete)
+            size = jnp.where(transfer > 0, transfer, 1).astype(complete.dtype)
+            moved = moved * (complete / size).conj()[:, None]
+        transfer = transfer.reshape(-1, len(points)) * model.optics.interaction.reshape(-1, 1)
+    if model.filter is not None:
+        transfer = transfer * model.filter(points)[None]
+    moved = moved.reshape(*moved.shape[:2], -1)
+    by_transfer = (weight * transfer)[:, None]
+    squares = jnp.broadcast_to(weight * transfer**2, (len(observed), transfer.shape[1]))
+    inverse = 1 / power[0, 0]
+    return _ImageTerms(
+        jnp.concatenate([moved.real * by_transfer, moved.imag * by_transfer], axis=-1),
+        squares,
+        transfer[:, :1],
+        (half[:, 0, 0].real * inverse)[:, None, None],
+        inverse,
+        fourier_log_likelihood(half, power)[:, None, None],
+    )
+
+
 @eqx.filter_jit
 def pose_posterior(
     model: ImageModel,
@@ -77,37 +132,9 @@ def pose_posterior(
         raise ValueError(
             "poses are integrated for linear models with noise, without ice, mask or detector"
         )
-    grid = model.grid
-    power = model.noise.power_on(grid)
-    dtype = observed.dtype
-    points = grid.frequencies().reshape(-1, 2)
-    weight = jnp.asarray(half_plane_weights(grid.box), dtype)[None] / (grid.box**2 * power)
-    transfer = jnp.ones((1, len(points)), dtype)
-    half = half_plane(observed)
-    null = fourier_log_likelihood(half, power)
-    unshifted = shift_factor(grid, -shifts)
-    moved = half[:, None] * unshifted[None]
-    if model.optics is not None:
-        complete = image_transfer(model.optics, grid).reshape(-1, grid.box, grid.columns)
-        # Odd phases turn the observed images instead of the slices.
-        transfer = complete.real
-        if jnp.iscomplexobj(complete):
-            transfer = jnp.abs(complete)
-            size = jnp.where(transfer > 0, transfer, 1).astype(complete.dtype)
-            moved = moved * (complete / size).conj()[:, None]
-        transfer = transfer.reshape(-1, len(points)) * model.optics.interaction.reshape(-1, 1)
-    if model.filter is not None:
-        transfer = transfer * model.filter(points)[None]
-    # Real and imaginary parts side by side turn ⟨d, m⟩ into one real matrix product.
-    moved = moved.reshape(*moved.shape[:2], -1)
-    by_transfer = (weight.reshape(1, -1) * transfer)[:, None]
-    data = jnp.concatenate([moved.real * by_transfer, moved.imag * by_transfer], axis=-1)
-    squares = jnp.broadcast_to(
-        weight.reshape(1, -1) * transfer**2, (len(observed), transfer.shape[1])
-    )
-    inverse = 1 / power[0, 0]
-    observed_mean = (half[:, 0, 0].real * inverse)[:, None, None]
-    ones = jnp.full((1, 1, 1), grid.box**2, dtype) * inverse
+    grid, dtype = model.grid, observed.dtype
+    terms = _image_terms(model, observed, shifts)
+    ones = jnp.full((1, 1, 1), grid.box**2, dtype) * terms.inverse
 
     def compare(rotation: Float[Array, "c 3 3"]) -> Float[Array, "b t c"]:
         if model.optics is not None:
@@ -115,12 +142,11 @@ def pose_posterior(
         views = project(model.volume, rotation, grid, model.method).reshape(len(rotation), -1)
         real = jnp.concatenate([views.real, views.imag], axis=-1).astype(dtype)
         energy = (views.real**2 + views.imag**2).astype(dtype)
-        cross = jnp.einsum("btp,cp->btc", data, real, precision="highest")
-        norm = jnp.matmul(squares, energy.T, precision="highest")[:, None]
-        mean = (transfer[:, :1] * real[None, :, 0] * inverse)[:, None]
-        shape = cross.shape
-        terms = (norm, cross, mean, observed_mean, ones, null[:, None, None])
-        wide = Products(*(jnp.broadcast_to(term, shape) for term in terms))
+        cross = jnp.einsum("btp,cp->btc", terms.data, real, precision="highest")
+        norm = jnp.matmul(terms.squares, energy.T, precision="highest")[:, None]
+        mean = (terms.zero_transfer * real[None, :, 0] * terms.inverse)[:, None]
+        parts = (norm, cross, mean, terms.mean, ones, terms.null)
+        wide = Products(*(jnp.broadcast_to(part, cross.shape) for part in parts))
         return marginal_likelihood(wide, scale_prior, offset_prior, positive_scale)
 
     count, chunk = len(rotations), min(chunk, len(rotations))
