@@ -1,0 +1,1 @@
+"""Ab initio: poses and conformations from images alone."""

@@ -1,0 +1,33 @@
+"""What an ab initio strategy finds: poses, maps of both half sets, and whether to believe them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.training.run import Latents
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Hold the poses and maps that a strategy ended with.
+
+    **Fields:** `rotation`: volume to image. `shift`: Å, where each particle lies in its image.
+    `volumes`: map of all images, then, for a heterogeneous model, the components that latents
+    multiply: `V(z) = volumes[0] + Σ z_k volumes[k]`. `half_maps`: of two half sets aligned
+    independently beyond the first shells. `fsc`: between them, by shell. `latents`: of every
+    image, or None. `score`: log likelihood ratio of each image against noise. `converged`:
+    whether poses stopped moving and the half maps agree; `verdict`: that in one line. `history`:
+    one entry an epoch, plain numbers and names.
+    """
+
+    rotation: Float[np.ndarray, "n 3 3"]
+    shift: Float[np.ndarray, "n 2"]
+    volumes: Float[np.ndarray, "k b b b"]
+    half_maps: Float[np.ndarray, "2 b b b"]
+    fsc: Float[np.ndarray, " shells"]
+    latents: Latents | None
+    score: Float[np.ndarray, " n"]
+    converged: bool
+    verdict: str
+    history: list[dict] = field(default_factory=list)
