@@ -11,12 +11,29 @@ from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import geodesic_distance, random_rotations
 from vitreous.methods.latent.config import LatentConfig, config_from_dict, peer_settings
-from vitreous.methods.latent.loss import beta_at, bound, kl_divergence, squared_error
+from vitreous.methods.latent.loss import (
+    beta_at,
+    bound,
+    bounded_log_variance,
+    kl_divergence,
+    squared_error,
+)
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import corrected_pose
 from vitreous.methods.latent.row_adam import RowTable
 
 KEY = jax.random.key(5)
+
+
+def test_one_odd_image_cannot_outweigh_a_batch():
+    raw = jnp.array([[-5.0, 0.0, 30.0, 1e4]])
+    bounded = bounded_log_variance(raw)
+    np.testing.assert_allclose(bounded[0, :2], raw[0, :2], atol=0.02)
+    assert float(bounded.max()) <= 4
+    assert float(kl_divergence(jnp.zeros((1, 4)), bounded)[0]) < 60
+    slope = jax.grad(lambda x: kl_divergence(jnp.zeros((1, 4)), bounded_log_variance(x))[0])(raw)
+    assert np.isfinite(slope).all()
+    assert float(slope[0, 1]) == pytest.approx(0.0, abs=0.02)
 
 
 def test_kl_equals_its_integral():

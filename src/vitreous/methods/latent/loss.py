@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
@@ -15,6 +16,9 @@ _RAMPS: dict[str, tuple[float, float, float, float]] = {
     "d": (1e6, 5e6, 5, 18),
 }
 
+# Log-variance of a posterior that tells nothing, and more.
+_WIDEST = 4.0
+
 
 def beta_at(schedule: float | str, images_seen: Float[Array, ""]) -> Float[Array, ""]:
     """Return β after a number of images: a constant, or one of the ramps `a`–`d`."""
@@ -23,6 +27,15 @@ def beta_at(schedule: float | str, images_seen: Float[Array, ""]) -> Float[Array
         fraction = jnp.clip((images_seen - start) / (end - start), 0.0, 1.0)
         return low + (high - low) * fraction
     return jnp.full((), schedule, jnp.float32)
+
+
+def bounded_log_variance(raw: Float[Array, "b d"]) -> Float[Array, "b d"]:
+    """Keep log-variances below 4, smoothly; what lies well below is left as it is.
+
+    The prior has variance 1. One odd image whose variance a network puts at exp(20) would
+    otherwise outweigh all others of its batch.
+    """
+    return raw - jax.nn.softplus(raw - _WIDEST)
 
 
 def kl_divergence(

@@ -20,7 +20,13 @@ from vitreous.imaging.slicing import slice_grid
 from vitreous.methods.latent.build import build_model
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.encoder import EncoderInput
-from vitreous.methods.latent.loss import beta_at, bound, kl_divergence, squared_error
+from vitreous.methods.latent.loss import (
+    beta_at,
+    bound,
+    bounded_log_variance,
+    kl_divergence,
+    squared_error,
+)
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import Pose, corrected_pose
 from vitreous.methods.latent.row_adam import RowTable, gather_rows
@@ -176,7 +182,7 @@ class LatentMethod:
             batch.weight,
         )
         out = model.encoder(seen)
-        return out[:, : self.config.zdim], out[:, self.config.zdim :]
+        return out[:, : self.config.zdim], bounded_log_variance(out[:, self.config.zdim :])
 
     def encoder_input(
         self,
