@@ -8,11 +8,11 @@ import pytest
 from vitreous.geometry.fourier import half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import random_rotations
-from vitreous.methods.latent.decoder import Decoder, decode_volumes
 from vitreous.methods.latent.encoder import EncoderInput, build_encoder
 from vitreous.methods.latent.lifting import Lifting
-from vitreous.methods.latent.positional_encoding import ENCODING_TYPES, build_encoding
-from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
+from vitreous.training.networks.decoder import Decoder, decode_volumes
+from vitreous.training.networks.positional_encoding import ENCODING_TYPES, build_encoding
+from vitreous.training.networks.residual_mlp import ResidualMLP, scaled_output
 
 KEY = jax.random.key(3)
 

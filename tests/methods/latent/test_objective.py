@@ -14,13 +14,12 @@ from vitreous.methods.latent.config import LatentConfig, config_from_dict, peer_
 from vitreous.methods.latent.loss import (
     beta_at,
     bound,
-    bounded_log_variance,
-    kl_divergence,
     squared_error,
 )
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import corrected_pose
 from vitreous.methods.latent.row_adam import RowTable
+from vitreous.training.networks.divergence import bounded_log_variance, kl_divergence
 
 KEY = jax.random.key(5)
 

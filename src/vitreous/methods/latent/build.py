@@ -6,12 +6,12 @@ import jax.numpy as jnp
 
 from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.methods.latent.config import LatentConfig
-from vitreous.methods.latent.decoder import Decoder
 from vitreous.methods.latent.encoder import Encoder, LiftEncoder, build_encoder
-from vitreous.methods.latent.positional_encoding import build_encoding
-from vitreous.methods.latent.residual_mlp import ResidualMLP, scaled_output
 from vitreous.methods.latent.state import LatentModel
 from vitreous.reconstruction.foundation import Foundation
+from vitreous.training.networks.decoder import Decoder
+from vitreous.training.networks.positional_encoding import build_encoding
+from vitreous.training.networks.residual_mlp import ResidualMLP, scaled_output
 
 
 def build_model(

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vitreous.errors import InputError
-from vitreous.methods.latent.decoder import Domain
 from vitreous.methods.latent.encoder import EncoderType
-from vitreous.methods.latent.positional_encoding import EncodingType
-from vitreous.methods.latent.residual_mlp import Activation
+from vitreous.training.networks.decoder import Domain
+from vitreous.training.networks.positional_encoding import EncodingType
+from vitreous.training.networks.residual_mlp import Activation
 
 Kind = Literal["vae", "autodecoder", "homogeneous"]
 Decay = Literal["constant", "linear", "cosine"]

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import config_from_dict
-from vitreous.methods.latent.decoder import Decoder, decode_volumes
 from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.state import LatentModel
 from vitreous.reconstruction.masks import spherical_mask
 from vitreous.training.checkpoint import fill_leaves
+from vitreous.training.networks.decoder import Decoder, decode_volumes
 from vitreous.training.run import Run
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Complex, Float
 from vitreous.geometry.fourier import image_from_half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.lifting import Lifting
-from vitreous.methods.latent.residual_mlp import ResidualMLP
+from vitreous.training.networks.residual_mlp import ResidualMLP
 
 EncoderType = Literal["lift", "resid", "mlp", "conv"]
 

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
@@ -16,9 +15,6 @@ _RAMPS: dict[str, tuple[float, float, float, float]] = {
     "d": (1e6, 5e6, 5, 18),
 }
 
-# Log-variance of a posterior that tells nothing, and more.
-_WIDEST = 4.0
-
 
 def beta_at(schedule: float | str, images_seen: Float[Array, ""]) -> Float[Array, ""]:
     """Return β after a number of images: a constant, or one of the ramps `a`–`d`."""
@@ -27,22 +23,6 @@ def beta_at(schedule: float | str, images_seen: Float[Array, ""]) -> Float[Array
         fraction = jnp.clip((images_seen - start) / (end - start), 0.0, 1.0)
         return low + (high - low) * fraction
     return jnp.full((), schedule, jnp.float32)
-
-
-def bounded_log_variance(raw: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    """Keep log-variances below 4, smoothly; what lies well below is left as it is.
-
-    The prior has variance 1. One odd image whose variance a network puts at exp(20) would
-    otherwise outweigh all others of its batch.
-    """
-    return raw - jax.nn.softplus(raw - _WIDEST)
-
-
-def kl_divergence(
-    mean: Float[Array, "b d"], log_variance: Float[Array, "b d"]
-) -> Float[Array, " b"]:
-    """Measure KL(N(μ, σ²) ‖ N(0, 1)) = ½ Σ (μ² + σ² − 1 − log σ²), never negative."""
-    return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=-1)
 
 
 def squared_error(

@@ -23,8 +23,6 @@ from vitreous.methods.latent.encoder import EncoderInput
 from vitreous.methods.latent.loss import (
     beta_at,
     bound,
-    bounded_log_variance,
-    kl_divergence,
     squared_error,
 )
 from vitreous.methods.latent.pixel_sampling import PixelSampler
@@ -39,6 +37,7 @@ from vitreous.reconstruction.foundation import (
     known_rotation,
     transfer_of,
 )
+from vitreous.training.networks.divergence import bounded_log_variance, kl_divergence
 from vitreous.training.schedules import warmup_decay
 
 # An encoder that starts from given latents is drawn to them with this weight (the KL divergence has

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier import frequencies, ihartley_centered
-from vitreous.methods.latent.positional_encoding import PositionalEncoding, axis_frequencies
-from vitreous.methods.latent.residual_mlp import Linear, ResidualMLP
 from vitreous.particles.torch_archive import read_torch_archive
+from vitreous.training.networks.positional_encoding import PositionalEncoding, axis_frequencies
+from vitreous.training.networks.residual_mlp import Linear, ResidualMLP
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from vitreous.methods.latent.decoder import Decoder
 from vitreous.methods.latent.encoder import Encoder, LiftEncoder
 from vitreous.methods.latent.row_adam import RowTable
+from vitreous.training.networks.decoder import Decoder
 
 
 class LatentModel(eqx.Module):

@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Complex, Float
 from vitreous.geometry.fourier import frequencies, volume_from_half_space
 from vitreous.imaging.fourier_grid import FourierGrid
 from vitreous.imaging.slicing import rotated_frequencies, slice_grid
-from vitreous.methods.latent.positional_encoding import PositionalEncoding
-from vitreous.methods.latent.residual_mlp import ResidualMLP
+from vitreous.training.networks.positional_encoding import PositionalEncoding
+from vitreous.training.networks.residual_mlp import ResidualMLP
 
 Domain = Literal["fourier", "hartley"]
 
