@@ -13,7 +13,7 @@ from vitreous.metrics.neighbours import (
     neighbourhood_similarity,
     state_accuracy,
 )
-from vitreous.metrics.pose_error import PoseErrors, pose_errors
+from vitreous.metrics.poses import PoseErrors, PoseSummary, pose_errors
 from vitreous.metrics.truth import Truth, read_truth, score_latent
 from vitreous.metrics.volume_fsc import (
     cryobench_auc,
@@ -25,6 +25,7 @@ from vitreous.metrics.volume_fsc import (
 
 __all__ = [
     "PoseErrors",
+    "PoseSummary",
     "Truth",
     "circular_correlation",
     "circular_rank_correlation",
