@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from toy_landscape import ball
 
-from vitreous.analysis.postprocess import VolumeOptions, low_pass, mirror, process_volume
+from vitreous.analysis.postprocess import VolumeOptions, low_pass, process_volume
 from vitreous.errors import InputError
+from vitreous.geometry.hand import mirror
 
 
 def centre_of_mass(volume, voxel_size, origin):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from vitreous.geometry.hand import MIRROR
 from vitreous.geometry.point_groups import point_group
 from vitreous.metrics import pose_errors
-from vitreous.metrics.poses import MIRROR, mean_rotation, swing_and_twist
+from vitreous.metrics.poses import mean_rotation, swing_and_twist
 
 
 def rotations(n, seed=0):

@@ -6,7 +6,10 @@ from toy import toy_table
 
 from vitreous.errors import InputError
 from vitreous.methods import registry
+from vitreous.particles import read_particles
+from vitreous.particles.peer_pickles import read_pose_pickle
 from vitreous.particles.stack import write_stack
+from vitreous.training.pose_files import save_poses
 from vitreous.training.run import Latents, Run
 
 
@@ -84,3 +87,24 @@ def test_the_table_is_read_again_selection_included(tmp_path):
     np.savetxt(tmp_path / "moved" / "keep.txt", [1, 4], fmt="%d")
     with pytest.raises(InputError, match="holds 2 particles, the run was made from 3"):
         moved.table()
+
+
+def test_poses_that_a_run_found_are_the_ones_its_table_gives(tmp_path):
+    """One way for all methods: whatever reads the run's table later has the new poses."""
+    write_stack(tmp_path / "toy.mrcs", np.random.default_rng(0).normal(size=(5, 16, 16)), 2.0)
+    table = toy_table(5).replace(stacks=(str(tmp_path / "toy.mrcs"),))
+    table.to_star(tmp_path / "particles.star")
+    arguments = {"path": tmp_path / "particles.star", "ind": [4, 1, 2]}
+    run = Run.create(tmp_path / "run", {"particles": arguments, "images": 3})
+    turned = np.stack([np.diag([1.0, -1.0, -1.0]).astype(np.float32)] * 3)
+    moved = np.arange(6, dtype=np.float32).reshape(3, 2)
+    save_poses(run, run.table().replace(rotation=turned, shift=moved))
+    for found in (run.table(), read_particles(run.path / "particles.star")):
+        np.testing.assert_allclose(found.rotation, turned, atol=1e-6)
+        np.testing.assert_allclose(found.shift, moved, atol=1e-5)
+        assert found.stacks == (str(tmp_path / "toy.mrcs"),)
+    np.testing.assert_array_equal(run.table().row, [4, 1, 2])
+    rotation, shift = read_pose_pickle(run.path / "pose.pkl")
+    np.testing.assert_allclose(rotation, turned, atol=1e-6)
+    np.testing.assert_allclose(shift * 16 * 2.0, moved, atol=1e-4)
+    assert not (Run.create(run.path, {}, overwrite=True).path / "poses.npz").exists()

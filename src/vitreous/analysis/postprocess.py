@@ -8,6 +8,7 @@ import scipy.fft
 from jaxtyping import Float
 
 from vitreous.errors import InputError
+from vitreous.geometry.hand import mirror
 from vitreous.geometry.resample import resample
 
 
@@ -86,8 +87,3 @@ def low_pass(
     k2 = full[:, None, None] ** 2 + full[:, None] ** 2 + half**2
     gain = np.exp2(-k2 * resolution**2).astype(np.float32)
     return scipy.fft.irfftn(scipy.fft.rfftn(volume) * gain, s=volume.shape).astype(np.float32)
-
-
-def mirror(volume: Float[np.ndarray, "n n n"]) -> Float[np.ndarray, "n n n"]:
-    """Reverse z about the centre of the box (index `n // 2`)."""
-    return np.roll(volume[::-1], 1 - len(volume) % 2, axis=0)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from vitreous.geometry.hand import mirror_rotations
 from vitreous.geometry.point_groups import point_group
 from vitreous.geometry.rotations import geodesic_distance
 
-MIRROR = np.diag([1.0, 1.0, -1.0])
 # Poses farther than this from the rest say nothing about the global rotation; the kernel that
 # scores candidates is narrower, so that the densest crowd wins, not the largest cloud.
 _REACH, _KERNEL = 30.0, 10.0
@@ -100,10 +100,10 @@ def pose_errors(
     estimate, truth = estimate.astype(np.float64), truth.astype(np.float64)
     group = point_group(symmetry) if isinstance(symmetry, str) else symmetry.astype(np.float64)
     straight = _global_rotation(estimate, truth, group)
-    flipped = _global_rotation(MIRROR @ estimate @ MIRROR, truth, group)
+    flipped = _global_rotation(mirror_rotations(estimate), truth, group)
     is_mirrored = flipped[1] > straight[1]
     rotation = (flipped if is_mirrored else straight)[0]
-    aligned = (MIRROR @ estimate @ MIRROR if is_mirrored else estimate) @ rotation
+    aligned = (mirror_rotations(estimate) if is_mirrored else estimate) @ rotation
     copy = np.argmin(_distances(np.swapaxes(truth, -1, -2) @ aligned, group), axis=1)
     if len(group) > 1:
         # Which copy is called the first is free: let it be the one that most images sit in.

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.geometry.fourier import frequencies, volume_from_half_space
+from vitreous.geometry.hand import mirror_rotations
 from vitreous.geometry.resample import resample
 from vitreous.imaging.fourier_grid import FourierGrid, volume_to_grid
 from vitreous.reconstruction.volume_search import (
-    MIRROR,
     Place,
     moved_transform,
     refine_place,
@@ -62,7 +62,7 @@ class Alignment:
         """
         turned = rotation.astype(np.float64)
         if self.is_mirrored:
-            turned = MIRROR @ turned @ MIRROR
+            turned = mirror_rotations(turned)
         turned = turned @ self.rotation.T
         return turned, shift - (turned @ self.shift)[:, :2]
 

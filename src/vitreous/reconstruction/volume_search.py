@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
 from vitreous.geometry.fourier import frequencies, half_space
+from vitreous.geometry.hand import MIRROR
 from vitreous.geometry.rotations import geodesic_distance, rotation_vector_to_matrix
 from vitreous.geometry.shells import shell_sum
 from vitreous.geometry.shift import phase_shift
@@ -20,7 +21,6 @@ from vitreous.geometry.so3_grid import so3_grid
 from vitreous.imaging.fourier_grid import FourierGrid
 from vitreous.imaging.slicing import sample_grid
 
-MIRROR = np.diag([1.0, 1.0, -1.0])
 # Detail of a sixth of the box, off by half of the 15° of grid order 2, is still half in place.
 _COARSE_SHELLS, _GRID_ORDER, _SHIFT_GRID = 6, 2, 16
 _KEPT, _APART, _BATCH = 6, 25.0, 64

@@ -71,15 +71,20 @@ class DataOptions:
         }
 
 
-def read_checked(arguments: dict[str, Any]) -> ParticleTable:
-    """Read the particles of a fit with known poses.
+def read_checked(arguments: dict[str, Any], poses: bool = True) -> ParticleTable:
+    """Read the particles of a fit.
 
-    **Raises:** `InputError` if there are none; images without a CTF only get a warning.
+    **Arguments:** `poses`: whether the fit needs them; one that finds them does not.
+
+    **Raises:** `InputError` if needed poses are missing; images without a CTF only get a warning.
     """
     name = arguments["path"]
     table = read_particles(name, **{k: v for k, v in arguments.items() if k != "path"})
-    if table.rotation is None:
-        raise InputError(f"{name}: holds no poses; give a table with angles, or --poses poses.pkl")
+    if poses and table.rotation is None:
+        raise InputError(
+            f"{name}: holds no poses; give a table with angles or --poses poses.pkl, or find them "
+            "with vitreous abinit"
+        )
     if table.ctf is None:
         logger.warning("%s: no CTF columns: images are taken as free of any CTF", name)
     return table

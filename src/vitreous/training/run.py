@@ -21,7 +21,15 @@ from vitreous.files import atomic_path, write_text
 from vitreous.methods.registry import decoder_loader
 from vitreous.training.checkpoint import Checkpoints
 
-_CONTENTS = ("run.log", "metrics.jsonl", "loss.png", "report.html", "latents.npz", "config.yaml")
+_CONTENTS = (
+    "run.log",
+    "metrics.jsonl",
+    "loss.png",
+    "report.html",
+    "latents.npz",
+    "poses.npz",
+    "config.yaml",
+)
 _FOLDERS = ("tensorboard", "checkpoints", "volumes")
 _PATTERNS = ("latents.*.npz", "analyze.*", "z.*.pkl")
 # Arguments of `read_particles` that name files or folders.
@@ -140,15 +148,11 @@ class Run:
             raise InputError(f"{self.path / 'config.yaml'}: has no {name}")
         return self.config[name]
 
-    def table(self):
-        """Read the particle table of this run again, selection and overrides included.
+    def particle_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `read_particles` that this run was made with.
 
         If run and particles were moved together, they are found by their relative place.
-
-        **Raises:** `InputError` if the files are gone or hold another number of particles.
         """
-        from vitreous.particles import read_particles
-
         arguments = dict(self._entry("particles"))
         for name in _PATH_ARGUMENTS:
             value = arguments.get(name)
@@ -156,12 +160,32 @@ class Run:
                 moved = self.path / os.path.relpath(value, self.config["folder"])
                 if moved.exists():
                     arguments[name] = str(moved.resolve())
+        return arguments
+
+    def table(self, datadir: str | os.PathLike | None = None):
+        """Read the particle table of this run again, selection and overrides included.
+
+        Its poses are those that the run found or refined, if it did.
+
+        **Arguments:** `datadir`: folder of the stacks, if they were moved.
+
+        **Raises:** `InputError` if the files are gone or hold another number of particles.
+        """
+        from vitreous.particles import read_particles
+
+        arguments = self.particle_arguments()
+        if datadir is not None:
+            arguments["datadir"] = datadir
         table = read_particles(arguments.pop("path"), **arguments)
         if len(table) != self.config.get("images", len(table)):
             raise InputError(
                 f"{self.config['particles']['path']}: holds {len(table)} particles, "
                 f"the run was made from {self.config['images']}"
             )
+        file = self.path / "poses.npz"
+        if file.is_file():
+            with np.load(file, allow_pickle=False) as found:
+                table = table.replace(rotation=found["rotation"], shift=found["shift"])
         return table
 
     def epochs(self) -> list[int]:
@@ -176,6 +200,17 @@ class Run:
         for name in (f"latents.{epoch}.npz", "latents.npz"):
             with atomic_path(self.path / name) as temporary:
                 np.savez(temporary, **arrays)  # type: ignore[arg-type]
+
+    def save_poses(
+        self, rotation: Float[np.ndarray, "n 3 3"], shift: Float[np.ndarray, "n 2"]
+    ) -> None:
+        """Write `poses.npz`: poses that this run found, which `table` gives from then on."""
+        with atomic_path(self.path / "poses.npz") as temporary:
+            np.savez(
+                temporary,
+                rotation=np.asarray(rotation, np.float32),
+                shift=np.asarray(shift, np.float32),
+            )
 
     def latents(self, epoch: int | None = None) -> Latents:
         """Read the latents of an epoch, or the last ones.

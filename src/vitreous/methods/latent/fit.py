@@ -25,7 +25,6 @@ from vitreous.particles import (
     ImageSource,
     ParticleTable,
     save_latent_pickle,
-    save_pose_pickle,
     write_map,
 )
 from vitreous.particles.loader import PreparedImages
@@ -41,6 +40,7 @@ from vitreous.reconstruction.foundation import (
 from vitreous.training.evaluate import map_images
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
+from vitreous.training.pose_files import save_poses
 from vitreous.training.run import Latents, Run
 
 logger = logging.getLogger(__name__)
@@ -246,11 +246,7 @@ def save_results(
         volume = decode_state(run, method, state.model, None)[0]
         write_map(run.path / f"reconstruct.{epoch}.mrc", volume, run.pixel_size)
     if state.poses is not None:
-        table = refined_table(method, state, prepared.table)
-        side = table.box * table.pixel_size
-        assert table.rotation is not None
-        save_pose_pickle(run.path / f"pose.{epoch}.pkl", table.rotation, table.shift, side)
-        table.to_star(run.path / "particles.star")
+        save_poses(run, refined_table(method, state, prepared.table), f"pose.{epoch}.pkl")
 
 
 def infer_latents(

@@ -40,6 +40,7 @@ from vitreous.reconstruction.foundation import looks_dark, particle_radius, reco
 from vitreous.reconstruction.half_sets import half_sets
 from vitreous.reconstruction.masks import spherical_mask
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
+from vitreous.training.pose_files import save_poses
 from vitreous.training.position import Position
 from vitreous.training.progress import run_log
 from vitreous.training.run import Latents, Run
@@ -267,4 +268,4 @@ def _save_poses(run: Run, fit: Fit) -> None:
     if np.array_equal(rotation, table.rotation.astype(np.float32)):
         return
     shift = np.asarray(columns.shift)[: len(table)]
-    table.replace(rotation=rotation, shift=shift).to_star(run.path / "particles.star")
+    save_poses(run, table.replace(rotation=rotation, shift=shift))
