@@ -7,6 +7,7 @@ from vitreous.errors import InputError
 
 # name → "module:function"; the function takes (run, epoch) and returns z (m, d) → volumes.
 METHODS: dict[str, str] = {
+    "abinitio": "vitreous.methods.abinitio.decode:load_decoder",
     "latent": "vitreous.methods.latent.decode:load_decoder",
     "subspace": "vitreous.methods.subspace.decode:load_decoder",
 }

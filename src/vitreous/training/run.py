@@ -30,7 +30,7 @@ _CONTENTS = (
     "poses.npz",
     "config.yaml",
 )
-_FOLDERS = ("tensorboard", "checkpoints", "volumes")
+_FOLDERS = ("tensorboard", "checkpoints", "volumes", "figures")
 _PATTERNS = ("latents.*.npz", "analyze.*", "z.*.pkl")
 # Arguments of `read_particles` that name files or folders.
 _PATH_ARGUMENTS = ("path", "datadir", "poses", "ctf", "ind", "passthrough", "tomograms", "tilted")

@@ -1,0 +1,214 @@
+"""Pictures of an ab initio fit under way: where the views lie, the map, and how far it has come."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from vitreous.files import atomic_path
+from vitreous.reconstruction.curves import plot_curves
+from vitreous.reconstruction.pictures import PLANES, central_slices, projections
+
+_INK, _TEAL = "#22303a", "#00787d"
+_VIEWS = LinearSegmentedColormap.from_list("views", ["#f4f6f5", "#7cbab5", _TEAL, "#06363b"])
+# Width of the bell that smooths the directions, in degrees, and how many of them are enough.
+_BELL, _MOST_DIRECTIONS = 8.0, 20_000
+# Entries of a history that say where it is, not how it goes.
+_ABOUT = {"epoch", "step", "images", "seconds", "restart"}
+
+
+def draw_progress(
+    folder: Path,
+    rotation: Float[np.ndarray, "n 3 3"],
+    volume: Float[np.ndarray, "b b b"],
+    fsc: Float[np.ndarray, " shells"],
+    history: list[dict[str, Any]],
+    voxel_size: float,
+    latents: Float[np.ndarray, "n d"] | None = None,
+) -> list[Path]:
+    """Draw all pictures of a fit as it stands, replacing older ones.
+
+    **Arguments:** `history`: an entry an epoch, plain numbers and names; `phase` names its part.
+
+    **Returns:** the files: `poses.png`, `slices.png`, `fsc.png`, `history.png` and, for a
+    heterogeneous model, `latents.png`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["poses.png", "slices.png", "fsc.png"]
+    draw_directions(folder / "poses.png", rotation)
+    draw_slices(folder / "slices.png", volume, voxel_size)
+    box = len(volume)
+    plot_curves(folder / "fsc.png", {"fsc": fsc[: box // 2]}, voxel_size, box, "half sets")
+    if history:
+        draw_history(folder / "history.png", history)
+        names.append("history.png")
+    if latents is not None and latents.shape[1]:
+        draw_latents(folder / "latents.png", latents)
+        names.append("latents.png")
+    return [folder / name for name in names]
+
+
+def draw_directions(path: Path, rotation: Float[np.ndarray, "n 3 3"], title: str = "") -> None:
+    """Draw how often the particle is seen from where, on a Mollweide map of the sphere.
+
+    The colour is the density of viewing directions, 1 where they would be if spread evenly.
+    """
+    direction = rotation[:, 2].astype(np.float64)
+    longitude = np.deg2rad(np.linspace(-180, 180, 181))
+    latitude = np.deg2rad(np.linspace(-90, 90, 91))
+    middle = [(edge[1:] + edge[:-1]) / 2 for edge in (longitude, latitude)]
+    density = _density(direction, *middle)
+    figure = Figure(figsize=(7, 3.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(projection="mollweide")
+    top = max(float(density.max()), 1.5)
+    shown = axes.pcolormesh(longitude, latitude, density, cmap=_VIEWS, vmin=0, vmax=top)
+    shown.set_rasterized(True)
+    axes.grid(color="white", lw=0.5, alpha=0.8)
+    axes.set_xticklabels([])
+    axes.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]))
+    axes.tick_params(labelsize=7, colors=_INK)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.75, pad=0.02)
+    bar.set_label("views, 1 = spread evenly", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    axes.set_title(title or f"viewing directions of {len(direction):,} images", fontsize=10, pad=12)
+    _save(figure, path)
+
+
+def _density(
+    direction: Float[np.ndarray, "n 3"],
+    longitude: Float[np.ndarray, " w"],
+    latitude: Float[np.ndarray, " h"],
+) -> Float[np.ndarray, "h w"]:
+    """Smooth directions over the sphere with a von Mises–Fisher bell of mean 1."""
+    if len(direction) > _MOST_DIRECTIONS:
+        kept = np.random.default_rng(0).permutation(len(direction))[:_MOST_DIRECTIONS]
+        direction = direction[kept]
+    kappa = 1 / np.deg2rad(_BELL) ** 2
+    height = np.sin(latitude)
+    ring = np.cos(latitude)
+    density = np.zeros((len(latitude), len(longitude)))
+    for row in range(len(latitude)):
+        points = np.stack(
+            [
+                ring[row] * np.cos(longitude),
+                ring[row] * np.sin(longitude),
+                np.full(len(longitude), height[row]),
+            ],
+            axis=-1,
+        )
+        density[row] = np.exp(kappa * (points @ direction.T - 1)).mean(axis=1)
+    # ∫ exp(κ (cos θ − 1)) over the sphere is 2π (1 − e^{−2κ}) / κ.
+    return density * 2 * kappa
+
+
+def draw_slices(path: Path, volume: Float[np.ndarray, "b b b"], voxel_size: float) -> None:
+    """Draw the three central slices of a map, its projections below, and a scale bar."""
+    figure = Figure(figsize=(7.5, 5.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(2, 3)
+    for row, pictures, word in zip(
+        rows, (central_slices(volume), projections(volume)), ("slice", "projection"), strict=True
+    ):
+        low, high = np.percentile(np.stack(pictures), [0.5, 99.9])
+        for axes, picture, plane in zip(row, pictures, PLANES, strict=True):
+            axes.imshow(picture, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-12))
+            axes.set_title(f"{word} {plane}", fontsize=9, color=_INK)
+            axes.set_axis_off()
+    _scale_bar(rows[1, 0], len(volume), voxel_size)
+    _save(figure, path)
+
+
+def _scale_bar(axes: Axes, box: int, voxel_size: float) -> None:
+    """Draw a bar of a round length, about a quarter of the box."""
+    target = 0.25 * box * voxel_size
+    power = 10 ** np.floor(np.log10(target))
+    length = next(f * power for f in (5, 2, 1) if f * power <= target * 1.001)
+    start, width = 0.06 * box, length / voxel_size
+    axes.plot([start, start + width], [0.06 * box] * 2, color="white", lw=2.5)
+    axes.text(
+        start + width / 2, 0.09 * box, f"{length:g} Å", color="white", ha="center", fontsize=8
+    )
+
+
+def draw_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Draw every number of a history over the epochs, a panel each; phases stand as bands."""
+    keys = [
+        key
+        for key in dict.fromkeys(key for entry in history for key in entry)
+        if key not in _ABOUT and any(_is_number(entry.get(key)) for entry in history)
+    ]
+    keys = keys[:9]
+    if not keys:
+        return
+    columns = min(3, len(keys))
+    lines = -(-len(keys) // columns)
+    figure = Figure(figsize=(3.5 * columns, 2.5 * lines + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(lines, columns, squeeze=False).reshape(-1)
+    x = np.arange(1, len(history) + 1)
+    for axes, key in zip(panels, keys, strict=False):
+        y = [entry[key] if _is_number(entry.get(key)) else np.nan for entry in history]
+        _draw_phases(axes, history, key == keys[0])
+        axes.plot(x, y, "o-", color=_TEAL, ms=3, lw=1.4)
+        axes.set_title(key.replace("_", " "), fontsize=9, color=_INK)
+        axes.tick_params(labelsize=7, colors=_INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlim(0.5, len(history) + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes in panels[len(keys) :]:
+        axes.set_visible(False)
+    figure.supxlabel("epoch", fontsize=9)
+    _save(figure, path)
+
+
+def _draw_phases(axes: Axes, history: list[dict[str, Any]], named: bool) -> None:
+    """Shade every other phase, and name them where there is room."""
+    phases = [str(entry.get("phase", "")) for entry in history]
+    starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
+    if len(starts) < 2:
+        return
+    for number, (first, end) in enumerate(zip(starts, [*starts[1:], len(phases)], strict=True)):
+        if number % 2:
+            axes.axvspan(first + 0.5, end + 0.5, color="#eef1f0", lw=0, zorder=0)
+        if named:
+            axes.text(
+                first + 0.6, 0.98, phases[first], transform=axes.get_xaxis_transform(),
+                rotation=90, va="top", fontsize=6.5, color="#6b7780",
+            )  # fmt: skip
+
+
+def draw_latents(path: Path, latents: Float[np.ndarray, "n d"]) -> None:
+    """Draw latents: a histogram of one dimension, else the plane of largest variance."""
+    centred = latents - latents.mean(axis=0)
+    figure = Figure(figsize=(4.8, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if latents.shape[1] == 1:
+        axes.hist(latents[:, 0], bins=int(np.clip(len(latents) ** 0.5, 10, 80)), color=_TEAL)
+        axes.set(xlabel="z", ylabel="images")
+    else:
+        _, _, basis = np.linalg.svd(centred, full_matrices=False)
+        plane = centred @ basis[:2].T
+        size = float(np.clip(4000 / len(plane), 0.3, 8))
+        axes.scatter(
+            plane[:, 0], plane[:, 1], s=size, color=_TEAL, alpha=0.5, lw=0, rasterized=True
+        )
+        axes.set(xlabel="principal component 1", ylabel="principal component 2")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=_INK)
+    _save(figure, path)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130)
