@@ -62,22 +62,7 @@ def parse_header(raw: bytes, path: str | os.PathLike) -> MrcHeader:
 
     **Raises:** `InputError` if neither order does.
     """
-    if len(raw) < HEADER_BYTES:
-        raise InputError(f"{path}: not an MRC file: {len(raw)} bytes, a header has {HEADER_BYTES}")
-    stamped = _STAMPS.get(raw[212:214], "<")
-    for order in _ORDERS[stamped]:
-        record = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order), 1)[0]
-        shape = (int(record["nz"]), int(record["ny"]), int(record["nx"]))
-        possible = all(0 < side <= _LARGEST_SIDE for side in shape) and record["nsymbt"] >= 0
-        if possible and int(record["mode"]) in _MODES:
-            break
-        if possible and order == stamped and raw[208:212] == b"MAP ":
-            raise InputError(
-                f"{path}: MRC mode {int(record['mode'])} is not supported; "
-                f"convert it to one of the modes {', '.join(map(str, _MODES))}"
-            )
-    else:
-        raise InputError(f"{path}: not an MRC file (no byte order gives a valid header)")
+    order, record, shape = _parsed(raw, path)
     return MrcHeader(
         path=str(path),
         shape=shape,
@@ -87,6 +72,25 @@ def parse_header(raw: bytes, path: str | os.PathLike) -> MrcHeader:
         origin=_origin(record, shape),
         axes=_axes(record),
     )
+
+
+def _parsed(raw: bytes, path: str | os.PathLike) -> tuple[_Order, np.void, tuple[int, int, int]]:
+    """Find the byte order that makes sense of a header; return it, the record and the shape."""
+    if len(raw) < HEADER_BYTES:
+        raise InputError(f"{path}: not an MRC file: {len(raw)} bytes, a header has {HEADER_BYTES}")
+    stamped = _STAMPS.get(raw[212:214], "<")
+    for order in _ORDERS[stamped]:
+        record = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order), 1)[0]
+        shape = (int(record["nz"]), int(record["ny"]), int(record["nx"]))
+        possible = all(0 < side <= _LARGEST_SIDE for side in shape) and record["nsymbt"] >= 0
+        if possible and int(record["mode"]) in _MODES:
+            return order, record, shape
+        if possible and order == stamped and raw[208:212] == b"MAP ":
+            raise InputError(
+                f"{path}: MRC mode {int(record['mode'])} is not supported; "
+                f"convert it to one of the modes {', '.join(map(str, _MODES))}"
+            )
+    raise InputError(f"{path}: not an MRC file (no byte order gives a valid header)")
 
 
 def read_header(path: str | os.PathLike) -> MrcHeader:
@@ -164,6 +168,20 @@ def build_header(
     header["nlabl"] = 1
     header["label"][0] = b"vitreous".ljust(80)
     return header.tobytes()
+
+
+def header_with_voxel_size(raw: bytes, path: str | os.PathLike, voxel_size: float) -> bytes:
+    """Return a header that says another voxel size (Å, on every axis); all else stays.
+
+    **Raises:** `InputError` as `parse_header`.
+    """
+    order, _, shape = _parsed(raw, path)
+    record = np.frombuffer(raw[:HEADER_BYTES], HEADER_DTYPE.newbyteorder(order), 1).copy()
+    for axis, side in zip("zyx", shape, strict=True):
+        intervals = int(record[f"m{axis}"][0]) or side
+        record[f"m{axis}"] = intervals
+        record["cella"][axis] = voxel_size * intervals
+    return record.tobytes() + raw[HEADER_BYTES:]
 
 
 def as_float32(pixels: np.ndarray, path: str | os.PathLike) -> Float32[np.ndarray, "..."]:

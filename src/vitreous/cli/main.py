@@ -35,6 +35,17 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "parse-ctf-star": ("particles", "parse_ctf_star", "RELION .star → ctf.pkl."),
     "parse-ctf-csparc": ("particles", "parse_ctf_csparc", "cryoSPARC .cs → ctf.pkl."),
     "parse-relion": ("tomograms", "parse_relion", "RELION 5 tomogram particles → tilt images."),
+    "view": ("stacks", "view", "Say what a file holds; draw its images or volume."),
+    "convert": ("tables", "convert", "Particles in another program's format."),
+    "concat": ("tables", "concat", "Particle tables or pickles, end to end."),
+    "filter": ("tables", "filter_any", "Keep some rows of a table, stack or pickle."),
+    "filter-star": ("tables", "filter_star", "Keep some rows of a RELION .star."),
+    "filter-cs": ("tables", "filter_cs", "Keep some rows of a cryoSPARC .cs."),
+    "add-psize": ("stacks", "add_psize", "Write a pixel size into a header."),
+    "flip-hand": ("stacks", "flip_hand", "Mirror a map: the other hand."),
+    "invert-contrast": ("stacks", "invert_contrast", "Negate a map or a stack."),
+    "phase-flip": ("stacks", "phase_flip", "Multiply images by the sign of their CTF."),
+    "translate": ("stacks", "translate", "Shift images by fractions of a pixel or more."),
     "backproject-voxel": (
         "reconstruction",
         "backproject_voxel",
@@ -49,6 +60,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "regress": ("subspace", "regress", "Volumes from the images near a latent value."),
     "eval-vol": ("analysis", "eval_vol", "Decode volumes at latent values."),
     "analyze": ("analysis", "analyze", "PCA, UMAP, clusters, volumes, movies and a report."),
+    "select": ("select", "select", "Choose particles of a run, and take them back."),
+    "select-clusters": ("select", "select_clusters", "Rows of the clusters given."),
+    "select-random": ("select", "select_random", "Rows chosen at random."),
     "pc-traversal": ("traversals", "pc_traversal", "Latent path along principal components."),
     "graph-traversal": ("traversals", "graph_traversal", "Latent path through nearest neighbours."),
     "direct-traversal": ("traversals", "direct_traversal", "Straight latent path between anchors."),
@@ -61,7 +75,19 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # Names the peers use for the same command.
-ALIASES = {"parse-pose-cs": "parse-pose-csparc", "parse-ctf-cs": "parse-ctf-csparc"}
+ALIASES = {
+    "parse-pose-cs": "parse-pose-csparc",
+    "parse-ctf-cs": "parse-ctf-csparc",
+    "concat-pkls": "concat",
+    "filter-mrcs": "filter",
+    "filter-pkl": "filter",
+    "write-cs": "filter-cs",
+    "write-star": "convert",
+    "translate-mrcs": "translate",
+    "view-header": "view",
+    "view-cs-header": "view",
+    "view-mrcs": "view",
+}
 
 
 # Exit status after Ctrl-C: 128 + SIGINT, as shells count.

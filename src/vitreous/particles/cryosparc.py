@@ -165,23 +165,28 @@ def read_cs(
     **Raises:** `InputError` if a file is not a `.cs` table or a given one lacks particles.
     """
     path = Path(path)
-    table = _load(path)
+    table = load_cs(path)
     if passthrough is None:
         for candidate in _passthroughs_beside(path, table):
-            extra = _load(candidate)
+            extra = load_cs(candidate)
             if _covers(extra, table):
                 table = _join_fields(table, extra)
     else:
         given = [passthrough] if isinstance(passthrough, str | os.PathLike) else passthrough
         for extra_path in given:
-            extra = _load(Path(extra_path))
+            extra = load_cs(extra_path)
             if not _covers(extra, table):
                 raise InputError(f"{extra_path}: lacks some of the particles (uid) of {path}")
             table = _join_fields(table, extra)
     return CsData(table, path)
 
 
-def _load(path: Path) -> np.ndarray:
+def load_cs(path: str | os.PathLike) -> np.ndarray:
+    """Read one `.cs` file as a structured array, nothing joined.
+
+    **Raises:** `InputError` if it is not a `.cs` table.
+    """
+    path = Path(path)
     try:
         with path.open("rb") as handle:
             magic = handle.read(6)

@@ -74,8 +74,11 @@ def read_ctf_pickle(
     return parameters, np.rint(values[:, 0]).astype(np.int32), values[:, 1].copy()
 
 
-def read_index(path: str | os.PathLike) -> Int64[np.ndarray, " n"]:
-    """Read row numbers from a pickle, a `.npy` or a text file; a mask becomes its true rows."""
+def read_index(path: str | os.PathLike, allow_mask: bool = True) -> Int64[np.ndarray, " n"]:
+    """Read row numbers from a pickle, a `.npy` or a text file; a mask becomes its true rows.
+
+    **Arguments:** `allow_mask`: False where the numbers are labels, one a particle.
+    """
     path = Path(path)
     try:
         if path.suffix == ".npy":
@@ -91,7 +94,7 @@ def read_index(path: str | os.PathLike) -> Int64[np.ndarray, " n"]:
     index = np.asarray(content) if isinstance(content, list | tuple | np.ndarray) else np.zeros(())
     if index.ndim == 1 and index.size == 0:
         raise InputError(f"{path}: selects no rows")
-    if index.dtype == bool and index.ndim == 1:
+    if index.dtype == bool and index.ndim == 1 and allow_mask:
         index = np.flatnonzero(index)
     if index.ndim != 1 or index.dtype.kind not in "iu" or (index < 0).any():
         raise InputError(f"{path}: not a list of row numbers (whole, counted from 0)")

@@ -51,13 +51,13 @@ def _from_parent(table: ParticleTable, parent: StarFile, path: Path) -> StarFile
         rows = _in_order_of_first_use(table.particle)
         main = parent.main.take(rows)
         stacks = [table.stacks[row] for row in rows.tolist()]
-        return parent.replace_blocks(main.replace_columns(_findable_names(main, stacks, path)))
+        return parent.replace_blocks(main.replace_columns(findable_names(main, stacks, path)))
     main = parent.main.take(table.row)
     optics = parent.optics
     cells = _changed_cells(table, main, optics, path)
     if "rlnImageName" not in cells and "rlnImageName" in main.columns:
         stacks = [table.stacks[k] for k in table.stack_id.tolist()]
-        cells |= _findable_names(main, stacks, path)
+        cells |= findable_names(main, stacks, path)
     if optics is None:
         return parent.replace_blocks(main.replace_columns(cells))
     in_optics = {c: cells.pop(c) for c in list(cells) if c in optics.columns}
@@ -66,7 +66,7 @@ def _from_parent(table: ParticleTable, parent: StarFile, path: Path) -> StarFile
     return parent.replace_blocks(optics, main.replace_columns(cells))
 
 
-def _findable_names(main: StarBlock, stacks: list[str], path: Path) -> dict[str, list[str]]:
+def findable_names(main: StarBlock, stacks: list[str], path: Path) -> dict[str, list[str]]:
     """Rename the stacks that a reader of the file at `path` would not find, if there are any.
 
     **Arguments:** `stacks`: of each row, absolute where it was found.

@@ -1,0 +1,213 @@
+"""Commands that choose particles: `select` by anything known of them, by labels, at random."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitreous.errors import InputError
+
+Output = Annotated[
+    list[Path] | None,
+    typer.Option("-o", "--output", help="What to write: .star, .cs, or rows (.pkl, .npy, .txt)."),
+]
+
+
+def select(
+    source: Annotated[Path, typer.Argument(help="A run folder, or a particle file (.star, .cs).")],
+    where: Annotated[
+        list[str] | None, typer.Option("--where", help="Rule, as 'cluster in (1, 3)'.")
+    ] = None,
+    cluster: Annotated[
+        list[int] | None, typer.Option("--cluster", help="Clusters; 1 is vol_001.mrc.")
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", help="COLUMN:LOW:HIGH, ends included; either may be left out."),
+    ] = None,
+    nearest: Annotated[
+        list[str] | None, typer.Option("--nearest", help="ROW:K, the K nearest in the latent.")
+    ] = None,
+    ind: Annotated[
+        list[Path] | None, typer.Option("--ind", help="Rows of an index file (.pkl, .npy, .txt).")
+    ] = None,
+    saved: Annotated[
+        list[str] | None, typer.Option("--saved", help="Names of selections saved in the run.")
+    ] = None,
+    is_any: Annotated[
+        bool, typer.Option("--any", help="Particles that meet one condition, not all.")
+    ] = False,
+    inverse: Annotated[bool, typer.Option("--inverse", help="The particles left out.")] = False,
+    output: Output = None,
+    with_inverse: Annotated[
+        bool, typer.Option("--with-inverse", help="Write NAME_inverse beside each output too.")
+    ] = False,
+    save: Annotated[
+        str | None, typer.Option("--save", help="Keep it in the run under this name.")
+    ] = None,
+    parent: Annotated[
+        Path | None,
+        typer.Option(help="Take the rows from this file: the original of a downsampled set."),
+    ] = None,
+    with_poses: Annotated[
+        bool, typer.Option("--with-poses", help="Put in the poses that the run found or refined.")
+    ] = False,
+    datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks, if moved.")] = None,
+    epoch: Annotated[
+        int | None, typer.Option("-e", "--epoch", help="Of the latents [last].")
+    ] = None,
+    kmeans: Annotated[
+        int | None, typer.Option("-k", "--kmeans", help="Which kmeansK, if there are several.")
+    ] = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="List columns and saved selections, and stop.")
+    ] = False,
+) -> None:
+    """Choose particles of a run, and take them back to RELION, cryoSPARC, or the next fit.
+
+    A `.star` or `.cs` output is the particle file with these rows: every column, every digit, the
+    original stacks. Row numbers are those of that file, whatever selection the run was made with.
+    Conditions are joined by *and*; `--where` says anything: `cluster in (1, 3) and not
+    (1.2 < defocus < 2 or saved("junk")) or near(250, k=500)`.
+
+    Example: `vitreous select my_run --cluster 1 3 --range defocus:1:2.5 -o selected.star rows.txt`
+    """
+    from vitreous.analysis.candidates import Candidates
+    from vitreous.analysis.selecting import (
+        check_output,
+        choose,
+        others,
+        parent_table,
+        write_selection,
+    )
+    from vitreous.analysis.selections import save_selection, saved_selections
+
+    outputs = output or []
+    for path in outputs:
+        check_output(path)
+    candidates = Candidates(source, epoch, kmeans, datadir)
+    if list_all:
+        typer.echo("columns: " + ", ".join(candidates.names()))
+        if candidates.run is not None:
+            typer.echo("saved: " + (", ".join(saved_selections(candidates.run.path)) or "none"))
+        return
+    if save is not None and candidates.run is None:
+        raise InputError(f"--save: {source} is no run; write the rows to a file with -o")
+    rules = [f"({rule})" for rule in where or []]
+    if cluster:
+        rules.append(f"cluster in ({', '.join(map(str, cluster))},)")
+    rules += [_range_rule(text) for text in ranges or []]
+    rules += [_near_rule(text) for text in nearest or []]
+    rules += [f"rows({str(path)!r})" for path in ind or []]
+    rules += [f"saved({name!r})" for name in saved or []]
+    rule = (" or " if is_any else " and ").join(rules)
+    found = choose(candidates, rule, inverse, save or "")
+    rest = others(candidates, found) if with_inverse else None
+    typer.echo(f"{len(found):,} of {found.total:,} {found.of}: {found.rule or 'all'}")
+    needs_parent = parent is not None or any(p.suffix.lower() in (".star", ".cs") for p in outputs)
+    table = parent_table(candidates, parent, with_poses) if needs_parent else None
+    for path in outputs:
+        typer.echo(f"{path}: {write_selection(found, path, table):,}")
+        if rest is not None:
+            other = path.with_name(f"{path.stem}_inverse{path.suffix}")
+            typer.echo(f"{other}: {write_selection(rest, other, table):,}")
+    if save is not None and candidates.run is not None:
+        typer.echo(f"{save_selection(candidates.run.path, found)}")
+
+
+def select_clusters(
+    labels: Annotated[Path, typer.Argument(help="Label of each particle (.pkl, .npy, .txt).")],
+    sel: Annotated[list[int], typer.Option("--sel", help="Labels to keep, as the file has them.")],
+    output: Annotated[Path, typer.Option("-o", help="Rows to write (.pkl, .npy, .txt).")],
+    parent_ind: Annotated[
+        Path | None,
+        typer.Option("--parent-ind", help="Rows of the original set the labels are of."),
+    ] = None,
+    n_orig: Annotated[
+        int | None, typer.Option("--N-orig", help="Number of particles of the original set.")
+    ] = None,
+) -> None:
+    """Write the rows whose cluster label is one of those given.
+
+    With `--parent-ind` the rows are those of the original set, before the selection that the
+    labels belong to.
+
+    Example: `vitreous select-clusters analyze.20/kmeans20/labels.pkl --sel 0 3 7 -o ind.pkl`
+    """
+    import numpy as np
+
+    from vitreous.analysis.selecting import check_index_output, write_index
+    from vitreous.particles.peer_pickles import read_index
+
+    check_index_output(output)
+    values = read_index(labels, allow_mask=False)
+    rows = np.flatnonzero(np.isin(values, sel))
+    if not rows.size:
+        has = ", ".join(map(str, np.unique(values)[:20].tolist()))
+        raise InputError(f"{labels}: no particle has a label of {sel}; there are {has}")
+    if parent_ind is not None:
+        original = read_index(parent_ind)
+        if len(original) != len(values):
+            raise InputError(
+                f"{parent_ind}: lists {len(original)} rows, {labels} has {len(values)} labels"
+            )
+        rows = original[rows]
+    if n_orig is not None and rows.max() >= n_orig:
+        raise InputError(f"--N-orig {n_orig}: row {rows.max()} is beyond it")
+    write_index(output, rows)
+    typer.echo(f"{output}: {len(rows):,} of {len(values):,} particles")
+
+
+def select_random(
+    total: Annotated[int, typer.Argument(metavar="N", help="Number of particles.")],
+    output: Annotated[Path, typer.Option("-o", help="Rows to write (.pkl, .npy, .txt).")],
+    count: Annotated[int | None, typer.Option("-n", help="How many to choose.")] = None,
+    frac: Annotated[float | None, typer.Option("--frac", help="Share to choose, 0 to 1.")] = None,
+    rest: Annotated[Path | None, typer.Option("-s", help="Write the rows left out here.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+) -> None:
+    """Write rows chosen at random, in ascending order.
+
+    Example: `vitreous select-random 100000 -n 20000 -o ind.pkl -s rest.pkl`
+    """
+    import numpy as np
+
+    from vitreous.analysis.selecting import check_index_output, write_index
+
+    for path in (output, rest):
+        if path is not None:
+            check_index_output(path)
+    if (count is None) == (frac is None):
+        raise InputError("say how many: -n or --frac, one of them")
+    number = round(frac * total) if frac is not None else count
+    assert number is not None
+    if not 0 < number <= total:
+        raise InputError(f"{number} of {total} particles cannot be chosen")
+    order = np.random.default_rng(seed).permutation(total)
+    write_index(output, np.sort(order[:number]))
+    typer.echo(f"{output}: {number:,} of {total:,} particles")
+    if rest is not None:
+        write_index(rest, np.sort(order[number:]))
+        typer.echo(f"{rest}: {total - number:,} particles")
+
+
+def _range_rule(text: str) -> str:
+    parts = text.rsplit(":", 2)
+    try:
+        bounds = [float(p) if p else None for p in parts[1:]]
+    except ValueError:
+        bounds = []
+    if len(bounds) != 2 or bounds == [None, None]:
+        raise InputError(f"--range {text}: give COLUMN:LOW:HIGH; LOW or HIGH may be left out")
+    low, high = bounds
+    name = parts[0] if parts[0].isidentifier() else repr(parts[0])
+    left = "" if low is None else f"{low:.12g} <= "
+    right = "" if high is None else f" <= {high:.12g}"
+    return f"{left}{name}{right}"
+
+
+def _near_rule(text: str) -> str:
+    row, _, k = text.partition(":")
+    if not (row.isdecimal() and k.isdecimal()):
+        raise InputError(f"--nearest {text}: give ROW:K, as 250:1000")
+    return f"near({row}, k={k})"
