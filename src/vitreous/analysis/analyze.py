@@ -23,6 +23,7 @@ from vitreous.analysis.latent_plots import draw_latent
 from vitreous.analysis.paths import component_path, nearest_points
 from vitreous.analysis.plots import plot_learning_curve
 from vitreous.analysis.portraits import Portraits, draw_portraits
+from vitreous.analysis.pose_page import pose_section, pose_summary
 from vitreous.analysis.postprocess import VolumeOptions
 from vitreous.analysis.principal import PrincipalComponents, fit_components
 from vitreous.analysis.report import Report, write_report
@@ -191,6 +192,7 @@ def analyze(
         fsc=resolution_curves(run),
         scores=truth_table,
         folder=str(folder),
+        poses=pose_section(run),
     )
     tell("report", 0, 1)
     write_report(folder / "report.html", report)
@@ -205,6 +207,10 @@ def checked_latents(run: Run, epoch: int) -> Latents:
 
     **Raises:** `InputError` if the run has none, or they hold NaN.
     """
+    if run.config.get("zdim") == 0 and pose_summary(run) is not None:
+        raise InputError(
+            f"{run.path}: one map and no latent to analyze; its poses and map are in report.html"
+        )
     latents = run.latents(epoch)
     if latents.mean.shape[1] == 0:
         raise InputError(f"{run.path}: a homogeneous fit has no latent to analyze; see eval-vol")

@@ -53,7 +53,8 @@ class Report:
     """All that a report shows; empty parts are left out of the page.
 
     `row`: number of each particle in the source table. `presets`: pairs of variables to plot,
-    the first is shown first. `scores`: against the truth.
+    the first is shown first. `scores`: against the truth. `poses`: a section on poses that were
+    found, as HTML.
     """
 
     title: str
@@ -69,6 +70,7 @@ class Report:
     fsc: tuple[np.ndarray, dict[str, np.ndarray]] | None = None
     scores: dict[str, float] = field(default_factory=dict)
     folder: str = ""
+    poses: str = ""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -87,6 +89,7 @@ def render_report(report: Report) -> str:
         "volumes": _volume_section(report),
         "paths": _path_section(report),
         "scores": _score_section(report),
+        "poses": report.poses,
         "training": _training_section(report),
         "folder": escape(report.folder),
         "style": (assets / "report.css").read_text(encoding="utf-8"),

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from vitreous.analysis.analyze import analyze
+from vitreous.analysis.pose_page import write_pose_page
 from vitreous.errors import InputError
 from vitreous.geometry.hand import mirror
 from vitreous.maps import read_map
@@ -109,3 +111,14 @@ def test_latents_multiply_components(tmp_path, blobs):
     np.testing.assert_allclose(run.decode(z), expected * 2 * BOX, rtol=2e-4, atol=2e-3)
     with pytest.raises(InputError, match="have 2 numbers, not 3"):
         run.decode(np.zeros((1, 3), np.float32))
+
+
+def test_the_report_shows_what_was_found(tmp_path, blobs):
+    """A run of one map has a page of its own; one with latents the usual report."""
+    run, _ = finished(tmp_path, blobs, 0)
+    page = write_pose_page(run).read_text()
+    assert page.count("data:image/png") == 4
+    assert "undetermined" in page
+    assert "95 % of poses stand still" in page
+    with pytest.raises(InputError, match=r"report\.html"):
+        analyze(run)

@@ -13,10 +13,11 @@ from jaxtyping import Float
 from vitreous.files import atomic_path, write_text
 from vitreous.geometry.hand import mirror, mirror_rotations
 from vitreous.maps import write_map
+from vitreous.methods.abinitio.figures import draw_progress
 from vitreous.methods.abinitio.found import Found
 from vitreous.particles import ParticleTable
 from vitreous.particles.peer_pickles import save_latent_pickle
-from vitreous.reconstruction.curves import plot_curves, write_curves
+from vitreous.reconstruction.curves import write_curves
 from vitreous.reconstruction.fsc import resolution
 from vitreous.training.pose_files import save_poses
 from vitreous.training.position import Position
@@ -45,6 +46,16 @@ def write_found(run: Run, table: ParticleTable, found: Found, epoch: int | None 
     scale = float(run.config["normalization"][1]) * run.box
     write_poses(run, table, found)
     write_maps(run, found.volumes[0] * scale, found.half_maps * scale, found.fsc)
+    latents = None if found.latents is None else found.latents.mean
+    draw_progress(
+        run.path / "figures",
+        found.rotation,
+        found.volumes[0] * scale,
+        found.fsc,
+        found.history,
+        run.pixel_size,
+        latents,
+    )
     if found.latents is not None:
         run.save_latents(found.latents, epoch)
         file = run.path / f"z.{epoch}.pkl"
@@ -74,7 +85,7 @@ def write_maps(
     half_maps: Float[np.ndarray, "2 n n n"],
     fsc: Float[np.ndarray, " shells"],
 ) -> None:
-    """Write the map in both hands, its half maps, and their FSC as a table and a picture.
+    """Write the map in both hands, its half maps, and their FSC as a table.
 
     **Arguments:** maps in the units of the images.
     """
@@ -86,7 +97,6 @@ def write_maps(
         write_map(folder / f"half_map_{name}.mrc", half, size)
     curves = {"fsc": np.asarray(fsc)[: run.box // 2]}
     write_curves(run.path / "fsc.txt", curves, run.box)
-    plot_curves(run.path / "fsc.png", curves, size, run.box, "half sets, poses found")
 
 
 def summary(run: Run, found: Found) -> dict:
