@@ -66,7 +66,8 @@ def draw_directions(path: Path, rotation: Float[np.ndarray, "n 3 3"], title: str
     figure = Figure(figsize=(7, 3.9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(projection="mollweide")
-    top = max(float(density.max()), 1.5)
+    # Few images spread evenly are lumpy too: they must not look like a preference.
+    top = max(float(density.max()), 3.0)
     shown = axes.pcolormesh(longitude, latitude, density, cmap=_VIEWS, vmin=0, vmax=top)
     shown.set_rasterized(True)
     axes.grid(color="white", lw=0.5, alpha=0.8)
