@@ -31,7 +31,7 @@ _CONTENTS = (
     "config.yaml",
 )
 _FOLDERS = ("tensorboard", "checkpoints", "volumes", "figures")
-_PATTERNS = ("latents.*.npz", "analyze.*", "z.*.pkl")
+_PATTERNS = ("latents.*.npz", "analyze.*", "z.*.pkl", "maps.npz", "found.json")
 # Arguments of `read_particles` that name files or folders.
 _PATH_ARGUMENTS = ("path", "datadir", "poses", "ctf", "ind", "passthrough", "tomograms", "tilted")
 

@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 from vitreous.errors import InputError
 from vitreous.training.run import Run
 
+# In the folder of the run: the map, then what latents multiply, in units of prepared pixels.
+MAPS_FILE = "maps.npz"
+
 
 @jax.jit
 def combine(
@@ -25,12 +28,14 @@ def load_decoder(
 ) -> Callable[[Float[np.ndarray, "m d"]], Float[np.ndarray, "m n n n"]]:
     """Return the function from latents to volumes of a run, in the units of its images.
 
-    A run without latents gives its map once for every row, whatever the row holds.
+    A run without latents gives its map once for every row, whatever the row holds. Only the last
+    maps are kept: they are given for every epoch.
     """
-    arrays = run.checkpoints.load(run.checkpoints.at_epoch(epoch))
-    if "volumes" not in arrays:
+    file = run.path / MAPS_FILE
+    if not file.is_file():
         raise InputError(f"{run.path}: stopped before it had a map; continue it with --resume")
-    volumes = jnp.asarray(arrays["volumes"])
+    with np.load(file, allow_pickle=False) as stored:
+        volumes = jnp.asarray(stored["volumes"])
     scale = jnp.asarray(run.config["normalization"][1] * run.box, jnp.float32)
     dimensions = len(volumes) - 1
 

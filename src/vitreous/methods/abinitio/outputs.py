@@ -13,6 +13,7 @@ from jaxtyping import Float
 from vitreous.files import atomic_path, write_text
 from vitreous.geometry.hand import mirror, mirror_rotations
 from vitreous.maps import write_map
+from vitreous.methods.abinitio.decode import MAPS_FILE
 from vitreous.methods.abinitio.figures import draw_progress
 from vitreous.methods.abinitio.found import Found
 from vitreous.particles import ParticleTable
@@ -37,9 +38,12 @@ def write_found(run: Run, table: ParticleTable, found: Found, epoch: int | None 
 
     **Arguments:** `table`: the particles of the run, all columns. `found`: its maps of the run's
     box, in the units of prepared pixels (the run's `normalization` makes them those of the
-    images). `epoch`: that the files are counted by; the length of the history by default.
+    images). `epoch`: that the files are counted by: by default that of the last checkpoint, or
+    the length of the history if the fit left none.
     """
-    epoch = max(len(found.history), 1) if epoch is None else epoch
+    epochs = run.epochs()
+    if epoch is None:
+        epoch = epochs[-1] if epochs else max(len(found.history), 1)
     if found.volumes.shape[-1] != run.box:
         raise ValueError(f"maps of box {found.volumes.shape[-1]} for a run of box {run.box}")
     run.update_config(zdim=len(found.volumes) - 1, converged=bool(found.converged))
@@ -62,9 +66,12 @@ def write_found(run: Run, table: ParticleTable, found: Found, epoch: int | None 
         save_latent_pickle(file, found.latents.mean, found.latents.log_variance)
     with atomic_path(run.path / "scores.npz") as temporary:
         np.savez(temporary, score=np.asarray(found.score, np.float32))
-    # Last: whoever waits for a checkpoint finds all other files.
-    state = {"volumes": np.asarray(found.volumes, np.float32)}
-    run.checkpoints.save(state, Position(epoch, 0, 1, 0, 1, len(table)))
+    volumes = np.asarray(found.volumes, np.float32)
+    with atomic_path(run.path / MAPS_FILE) as temporary:
+        np.savez(temporary, volumes=volumes)
+    if epoch not in epochs:
+        # A fit that is over in one go: this is what later commands count epochs by.
+        run.checkpoints.save({"volumes": volumes}, Position(epoch, 0, 1, 0, 1, len(table)))
     write_text(run.path / "found.json", json.dumps(summary(run, found), indent=1) + "\n")
     logger.info("%s", found.verdict)
     logger.info("hand: %s", HAND)
