@@ -12,14 +12,32 @@ METHODS: dict[str, str] = {
     "subspace": "vitreous.methods.subspace.decode:load_decoder",
 }
 
+# name → "module:function"; the function takes (run, particles, data, epoch) and returns `Unseen`.
+EVALUATORS: dict[str, str] = {
+    "abinitio": "vitreous.methods.abinitio.unseen:evaluate",
+    "latent": "vitreous.methods.latent.unseen:evaluate",
+}
+
 
 def decoder_loader(name: str) -> Callable:
     """Import the function `load_decoder(run, epoch)` of a method.
 
     **Raises:** `InputError` if no method of that name is known.
     """
-    if name not in METHODS:
-        known = ", ".join(sorted(METHODS))
-        raise InputError(f"unknown method {name!r} in config.yaml; this version knows: {known}")
-    module, _, function = METHODS[name].partition(":")
+    return _found(name, METHODS, "unknown method")
+
+
+def evaluator(name: str) -> Callable:
+    """Import the function of a method that poses or encodes unseen images.
+
+    **Raises:** `InputError` if the method has none.
+    """
+    return _found(name, EVALUATORS, "unseen images cannot be evaluated by method")
+
+
+def _found(name: str, table: dict[str, str], complaint: str) -> Callable:
+    if name not in table:
+        known = ", ".join(sorted(table))
+        raise InputError(f"{complaint} {name!r} in config.yaml; this version knows: {known}")
+    module, _, function = table[name].partition(":")
     return getattr(importlib.import_module(module), function)

@@ -13,11 +13,13 @@ from vitreous.geometry.rotations import geodesic_distance, rotation_vector_to_ma
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.decode import load_method
 from vitreous.methods.latent.fit import DataOptions, train
+from vitreous.methods.registry import evaluator
 from vitreous.metrics.truth import read_truth, score_latent
 from vitreous.metrics.volume_fsc import per_image_auc
 from vitreous.particles import read_latent_pickle, read_map, read_particles
 from vitreous.training.fit import FitOptions
 from vitreous.training.run import Run
+from vitreous.training.unseen import write_unseen
 
 pytestmark = pytest.mark.slow
 
@@ -182,3 +184,15 @@ def test_command_line_trains_and_refuses(hinge_set, tmp_path, capsys):
         message = capsys.readouterr().err.strip().splitlines()[-1]
         assert word in message
         assert not (tmp_path / "run2").exists()
+
+
+def test_unseen_images_are_encoded_like_those_of_the_fit(hinge_set, vae_run, tmp_path):
+    """Some rows of the set, read as if they were new, get the latents they had."""
+    rows = tmp_path / "rows.txt"
+    np.savetxt(rows, [5, 300, 17], fmt="%d")
+    unseen = evaluator("latent")(vae_run, hinge_set / "particles.star", DataOptions(ind=str(rows)))
+    np.testing.assert_allclose(unseen.latents.mean, vae_run.latents().mean[[5, 300, 17]], atol=1e-3)
+    files = write_unseen(tmp_path / "new", unseen)
+    mean, _ = read_latent_pickle(files[1])
+    np.testing.assert_array_equal(mean, unseen.latents.mean)
+    assert [file.name for file in files] == ["latents.npz", "z.pkl"]

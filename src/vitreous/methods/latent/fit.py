@@ -137,7 +137,7 @@ def latents_of(config: LatentConfig, table: ParticleTable) -> str:
     return "particles" if is_series and config.by_particle is not False else "images"
 
 
-def _tilts_together(config: LatentConfig, table: ParticleTable) -> Groups | None:
+def group_tilts(config: LatentConfig, table: ParticleTable) -> Groups | None:
     """Gather the tilts that share a latent; None where every image has its own, or none has."""
     if config.kind == "homogeneous" or latents_of(config, table) == "images":
         return None
@@ -199,7 +199,7 @@ def _prepare(
         write_foundation(run, foundation)
     one_cpu = [device.platform for device in prepared.devices] == ["cpu"]
     piece = _CPU_PIECE if one_cpu else None
-    tilts = _tilts_together(config, table)
+    tilts = group_tilts(config, table)
     method = LatentMethod(config, foundation, pixels, len(table), piece_rows=piece, tilts=tilts)
     if run.checkpoints.latest() is None:
         method.start = measure_start(method, prepared)

@@ -1,0 +1,49 @@
+"""Encode images that a fit has never seen, with its encoder and the poses they come with."""
+
+import os
+
+import jax.numpy as jnp
+
+from vitreous.errors import InputError
+from vitreous.methods.latent.config import config_from_dict
+from vitreous.methods.latent.decode import load_model
+from vitreous.methods.latent.fit import group_tilts, infer_latents, tilt_data
+from vitreous.methods.latent.model import LatentMethod
+from vitreous.methods.latent.state import LatentState
+from vitreous.particles import ImageSource
+from vitreous.particles.tilts import weigh_tilts
+from vitreous.training.inputs import DataOptions, prepared_images, read_checked
+from vitreous.training.run import Latents, Run
+from vitreous.training.unseen import Unseen, check_box
+
+
+def evaluate(
+    run: Run, particles: str | os.PathLike, data: DataOptions, epoch: int | None = None
+) -> Unseen:
+    """Infer the latents of new particles: what the registry asks for.
+
+    **Arguments:** `data`: how images are read; contrast and normalisation are the run's.
+
+    **Raises:** `InputError` if the run has no encoder, or the images another box.
+    """
+    config = config_from_dict(run.config["latent"])
+    if config.kind != "vae":
+        raise InputError(
+            f"{run.path}: a fit of kind {config.kind} has no encoder; only train-vae's can tell "
+            "the latents of new images"
+        )
+    data = tilt_data(config, data)
+    table = read_checked(data.particle_arguments(particles))
+    if table.particle is not None:
+        table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
+    source = ImageSource(table)
+    check_box(run, source.box, particles)
+    fitted, model = load_model(run, epoch)
+    tilts = group_tilts(config, table)
+    method = LatentMethod(config, fitted.foundation, fitted.pixels, len(table), tilts=tilts)
+    prepared = prepared_images(
+        table, source, data, method.pixels, run.config["contrast"], run.config["normalization"]
+    )
+    state = LatentState(model, (), None, None, jnp.zeros((), jnp.int32))
+    mean, log_variance = infer_latents(method, state, prepared)
+    return Unseen(table, Latents(mean, log_variance))
