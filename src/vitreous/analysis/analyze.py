@@ -20,16 +20,20 @@ from vitreous.analysis.embedding import embed_umap
 from vitreous.analysis.facts import learning_curves, resolution_curves, run_facts
 from vitreous.analysis.latent_files import write_clusters, write_components, write_umap
 from vitreous.analysis.latent_plots import draw_latent
+from vitreous.analysis.latent_structure import latent_structure
+from vitreous.analysis.outliers import outlier_score
 from vitreous.analysis.paths import component_path, nearest_points
 from vitreous.analysis.plots import plot_learning_curve
 from vitreous.analysis.portraits import Portraits, draw_portraits
 from vitreous.analysis.pose_page import pose_section, pose_summary
+from vitreous.analysis.pose_scores import in_true_frame, score_poses
 from vitreous.analysis.postprocess import VolumeOptions
 from vitreous.analysis.principal import PrincipalComponents, fit_components
 from vitreous.analysis.report import Report, write_report
 from vitreous.analysis.series import Series, write_series
 from vitreous.analysis.truth_scores import check_truth_volumes, match_truth, score_run
 from vitreous.analysis.variables import (
+    Variable,
     latent_rows,
     latent_variables,
     particle_table,
@@ -49,6 +53,9 @@ _FROM: dict[VolumeSource, str] = {
     "decoder": "decoded",
     "regression": "of the images near each point, by kernel regression",
 }
+
+# Particles up to which each gets an outlier score in the report; `select` gives it to any number.
+_SCORED = 200_000
 
 
 @dataclass(frozen=True)
@@ -169,18 +176,33 @@ def analyze(
     if truth is not None:
         told = functools.partial(tell, "scores against the truth")
         decode = decoder.decode if options.volumes else None
-        truth_table = score_run(z, decode, truth, options.truth_images, told)
+        if table is not None and pose_summary(run) is not None:
+            posed = score_poses(table, truth)
+            if posed is not None:
+                truth_table, alignment = posed
+                decode = decode and in_true_frame(decode, alignment, pixel_size)
+        truth_table |= score_run(z, decode, truth, options.truth_images, told)
         write_text(folder / "scores.json", json.dumps(truth_table, indent=1) + "\n")
     epochs, curves = learning_curves(run.metrics(), epoch)
     if curves:
         plot_learning_curve(folder / f"learning_curve_epoch{epoch}.png", epochs, curves)
 
+    tell("structure of the latent", 0, 1)
+    structure = latent_structure(z, table, options.seed)
+    write_text(folder / "structure.json", json.dumps(structure.as_dict(), indent=1) + "\n")
+    tell("structure of the latent", 1, 1)
     variables = latent_variables(scores, z, umap, clusters)
+    if len(z) <= _SCORED:
+        variables.append(Variable("outlier score", outlier_score(z)))
     variables += table_variables(table) if table is not None else []
     variables += truth_variables(truth) if truth is not None else []
     report = Report(
         title=run.path.name,
-        facts=[*run_facts(run, epoch, z.shape[1], pixel_size), ("volumes", _FROM[options.source])],
+        facts=[
+            *run_facts(run, epoch, z.shape[1], pixel_size),
+            ("volumes", _FROM[options.source]),
+            *structure.facts(),
+        ],
         variables=variables,
         presets=_presets([v.name for v in variables]),
         clusters=clusters,

@@ -4,18 +4,22 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from vitreous.analysis.analyze import analyze
 from vitreous.analysis.pose_page import write_pose_page
+from vitreous.analysis.pose_scores import in_true_frame, score_poses
 from vitreous.errors import InputError
 from vitreous.geometry.hand import mirror
 from vitreous.maps import read_map
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.outputs import write_found
 from vitreous.metrics import pose_errors
+from vitreous.metrics.truth import Truth
 from vitreous.particles import read_particles
 from vitreous.particles.peer_pickles import read_latent_pickle, read_pose_pickle
 from vitreous.particles.stack import write_stack
+from vitreous.reconstruction.volume_alignment import Alignment
 from vitreous.simulation.blobs import PIXEL_SIZE, blob_set
 from vitreous.training.run import Latents, Run
 
@@ -122,3 +126,23 @@ def test_the_report_shows_what_was_found(tmp_path, blobs):
     assert "95 % of poses stand still" in page
     with pytest.raises(InputError, match=r"report\.html"):
         analyze(run)
+
+
+def test_volumes_of_a_turned_and_mirrored_run_are_laid_into_the_true_frame():
+    """Poses say how: no volume is compared to find it."""
+    blobs = blob_set("rigid", COUNT, box=32)
+    truth = Truth(rotation=blobs.rotation, shift=blobs.shift)
+    alignment = Alignment(
+        Rotation.random(random_state=3).as_matrix(), np.array([6.0, -3.0, 2.0]), True, 1.0
+    )
+    rotation, shift = alignment.poses(blobs.rotation, blobs.shift)
+    table = blobs.table.replace(
+        rotation=rotation.astype(np.float32), shift=shift.astype(np.float32)
+    )
+    turned = alignment.apply(blobs.volume(), PIXEL_SIZE)
+    scores, back = score_poses(table, truth)
+    assert scores["pose error, median (°)"] < 0.1
+    assert scores["shift error, median (Å)"] < 0.01
+    decode = in_true_frame(lambda z: np.stack([turned] * len(z)), back, PIXEL_SIZE)
+    for volume in decode(np.zeros((2, 1))):
+        assert np.corrcoef(volume.ravel(), blobs.volume().ravel())[0, 1] > 0.99
