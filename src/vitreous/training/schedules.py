@@ -8,6 +8,15 @@ from jaxtyping import Array, Float
 
 Decay = Literal["constant", "linear", "cosine"]
 Progress = Float[Array, ""] | float | int
+BetaSchedule = Literal["a", "b", "c", "d"]
+
+# Images seen at start and end of a linear ramp, and β there (reference/cryodrgn.md §4.5).
+_RAMPS: dict[str, tuple[float, float, float, float]] = {
+    "a": (0, 1e6, 0.001, 15),
+    "b": (2e5, 8e5, 5, 15),
+    "c": (2e5, 8e5, 5, 18),
+    "d": (1e6, 5e6, 5, 18),
+}
 
 
 def warmup_decay(
@@ -42,3 +51,12 @@ def linear_ramp(
     """Go linearly from `first` at `x = start` to `last` at `x = stop`, constant outside."""
     share = jnp.clip((jnp.asarray(x, jnp.float32) - start) / max(stop - start, 1e-12), 0, 1)
     return first + (last - first) * share
+
+
+def beta_at(schedule: float | str, images_seen: Float[Array, ""]) -> Float[Array, ""]:
+    """Return β after a number of images: a constant, or one of the ramps `a`–`d`."""
+    if isinstance(schedule, str):
+        start, end, low, high = _RAMPS[schedule]
+        fraction = jnp.clip((images_seen - start) / (end - start), 0.0, 1.0)
+        return low + (high - low) * fraction
+    return jnp.full((), schedule, jnp.float32)

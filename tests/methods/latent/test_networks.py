@@ -9,8 +9,8 @@ from vitreous.geometry.fourier import half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import random_rotations
 from vitreous.methods.latent.encoder import EncoderInput, build_encoder
-from vitreous.methods.latent.lifting import Lifting
 from vitreous.training.networks.decoder import Decoder, decode_volumes
+from vitreous.training.networks.lifting import Lifting
 from vitreous.training.networks.positional_encoding import ENCODING_TYPES, build_encoding
 from vitreous.training.networks.residual_mlp import ResidualMLP, scaled_output
 

@@ -12,7 +12,6 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import geodesic_distance, random_rotations
 from vitreous.methods.latent.config import LatentConfig, config_from_dict, peer_settings
 from vitreous.methods.latent.loss import (
-    beta_at,
     bound,
     squared_error,
 )
@@ -20,6 +19,7 @@ from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.poses import corrected_pose
 from vitreous.methods.latent.row_adam import RowTable
 from vitreous.training.networks.divergence import bounded_log_variance, kl_divergence
+from vitreous.training.schedules import beta_at
 
 KEY = jax.random.key(5)
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier import image_from_half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.methods.latent.lifting import Lifting
+from vitreous.training.networks.lifting import Lifting
 from vitreous.training.networks.residual_mlp import ResidualMLP
 
 EncoderType = Literal["lift", "resid", "mlp", "conv"]

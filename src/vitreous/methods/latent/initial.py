@@ -13,12 +13,12 @@ from sklearn.decomposition import PCA
 from vitreous.errors import InputError
 from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.methods.latent.encoder import lifted_residual
-from vitreous.methods.latent.lifting import Lifting
 from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.state import Start
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import centred_pixels, known_rotation, transfer_of
+from vitreous.training.networks.lifting import Lifting
 from vitreous.training.run import Run
 
 # Components are found on so many images at most; all images are then projected on them.

@@ -21,7 +21,6 @@ from vitreous.methods.latent.build import build_model
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.encoder import EncoderInput
 from vitreous.methods.latent.loss import (
-    beta_at,
     bound,
     squared_error,
 )
@@ -38,7 +37,7 @@ from vitreous.reconstruction.foundation import (
     transfer_of,
 )
 from vitreous.training.networks.divergence import bounded_log_variance, kl_divergence
-from vitreous.training.schedules import warmup_decay
+from vitreous.training.schedules import beta_at, warmup_decay
 
 # An encoder that starts from given latents is drawn to them with this weight (the KL divergence has
 # β), which falls to 0 over this share of the training.
