@@ -107,7 +107,8 @@ def _check_images(
     sign = -1 if verdict == "dark" else 1
     volume = sign * np.asarray(made.volume)
     if not sample.has_poses:
-        report.find("poses", "the file has none", "give them with --poses")
+        where = "give them with --poses, or find them: vitreous abinit"
+        report.note("poses", f"the file has none; {where}", is_open=True)
     else:
         say("trying other poses and signs")
         few, narrow = band(geometry, sample.subset(_IMAGES), _SHELLS)
