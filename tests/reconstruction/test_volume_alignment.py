@@ -52,7 +52,7 @@ def test_noise_as_strong_as_the_map_costs_little():
 
 
 def test_one_hand_is_all_that_is_tried_when_told():
-    found = align_volumes(blobs(), blobs(is_mirrored=True), both_hands=False)
+    found = align_volumes(blobs(), blobs(is_mirrored=True), hands=(False,))
     assert not found.is_mirrored
     assert found.correlation < 0.98
 

@@ -72,7 +72,7 @@ def align_volumes(
     fixed: Float[np.ndarray, "n n n"],
     voxel_size: float = 1.0,
     *,
-    both_hands: bool = True,
+    hands: tuple[bool, ...] = (False, True),
     max_box: int = 64,
 ) -> Alignment:
     """Find the rotation, shift and hand that lay one map onto another.
@@ -80,8 +80,9 @@ def align_volumes(
     Every rotation of a 15° grid, both hands and all shifts are compared over the first shells;
     the best of them are refined by Gauss–Newton steps, each shell weighing by how well it agrees.
 
-    **Arguments:** `moving`, `fixed`: maps of one box. `voxel_size`: Å. `both_hands`: try the
-    mirror image too. `max_box`: larger maps are Fourier-cropped to this box first.
+    **Arguments:** `moving`, `fixed`: maps of one box. `voxel_size`: Å. `hands`: which to
+    try, of the map itself (False) and its mirror image (True). `max_box`: larger maps are
+    Fourier-cropped to this box first.
 
     **Raises:** `ValueError` if the boxes differ, or a map is constant.
     """
@@ -94,7 +95,7 @@ def align_volumes(
     points = transform_points(_prepared(fixed, box))
     low = points.up_to(min(_LOW_SHELLS, points.shells - 1))
     ends = []
-    for is_mirrored in (False, True) if both_hands else (False,):
+    for is_mirrored in hands:
         places = search_places(grid, points, is_mirrored)
         best = max((refine_place(grid, low, p, 6)[0] for p in places), key=lambda p: p.score)
         ends.append(refine_place(grid, points, best._replace(score=-np.inf), 8))
