@@ -1,6 +1,7 @@
 """What a selection chooses from: the particles of a run or of a file, and what is known of them.
 
 Columns by name: `z1 …`, `pc1 …`, `umap1`, `umap2`, `cluster` (1 is `vol_001.mrc`), `outlier`;
+of a landscape `state`, `community` (from 1), `vpc1 …` (volume components);
 `defocus` (µm), `rot`, `tilt`, `psi` (degrees), `shift` (Å), `half` (1, 2), `optics` (from 1),
 `row`, `stack`, `image` (from 1), `pixel_size`, `dose`; every column of the particle file under
 its own name; and files of one number a particle (`.npy`, `.txt`).
@@ -26,7 +27,13 @@ from vitreous.particles.star import StarFile
 from vitreous.particles.table import ParticleTable
 from vitreous.training.run import Run
 
-_NUMBERED = re.compile(r"(z|pc|umap)(\d+)", re.IGNORECASE)
+_NUMBERED = re.compile(r"(z|pc|umap|vpc)(\d+)", re.IGNORECASE)
+# Columns that a landscape gives, and where they lie in it.
+_LANDSCAPE = {
+    "state": "sketch_clustering_*/particle_states.npy",
+    "community": "landscape_full/full_clustering/cluster_labels.npy",
+    "vpc": "landscape_full/vol_pca_all.npy",
+}
 _OF_TABLE = (
     "defocus", "rot", "tilt", "psi", "shift", "half", "optics", "stack", "image", "pixel_size",
     "dose",
@@ -135,6 +142,9 @@ class Candidates:
             return self._coordinate(numbered[1].lower(), int(numbered[2]))
         if name == "row":
             return self.rows
+        if name in ("state", "community"):
+            # States are numbered from 1 in their file, communities from 0.
+            return self._of_landscape(name) + (name == "community")
         if name in ("cluster", "outlier"):
             return self._cluster() if name == "cluster" else self._outlier()
         if name.endswith((".npy", ".txt")) and os.path.isfile(name):
@@ -157,6 +167,10 @@ class Candidates:
             if any(self._analysis().glob("kmeans*")):
                 names.append("cluster")
             names.append("outlier")
+            names += [name for name in ("state", "community") if self._landscape_files(name)]
+            if found := self._landscape_files("vpc"):
+                count = np.load(found[0], mmap_mode="r").shape[1]
+                names += [f"vpc{k + 1}" for k in range(count)]
         source = self.table.source
         if isinstance(source, StarFile):
             own = list(source.main.columns) + list(source.optics.columns if source.optics else ())
@@ -175,6 +189,8 @@ class Candidates:
             from vitreous.analysis.principal import fit_components
 
             z = fit_components(z).transform(z)
+        elif kind == "vpc":
+            z = self._of_landscape(kind)
         elif kind == "umap":
             file = self._analysis() / "umap.npy"
             if not file.is_file():
@@ -200,6 +216,24 @@ class Candidates:
         labels = load_pickle(file) if file.suffix == ".pkl" else np.load(file, allow_pickle=False)
         return self._one_each(np.asarray(labels), str(file)) + 1
 
+    def _of_landscape(self, name: str) -> np.ndarray:
+        """Read what the landscape of the epoch says of each particle."""
+        found = self._landscape_files(name)
+        if not found:
+            command = "analyze-landscape" if name == "state" else "analyze-landscape-full"
+            raise InputError(
+                f"{self.path}: no {name} of particles; make it with: vitreous {command}"
+            )
+        if len(found) > 1:
+            has = ", ".join(str(file.parent.relative_to(self.path)) for file in found)
+            raise InputError(f"{self.path}: has {has}; move away all but one")
+        return self._one_each(np.load(found[0], allow_pickle=False), str(found[0]))
+
+    def _landscape_files(self, name: str) -> list[Path]:
+        if self.run is None:
+            return []
+        return sorted((self.run.path / self._numbered("landscape")).glob(_LANDSCAPE[name]))
+
     def _outlier(self) -> np.ndarray:
         from vitreous.analysis.outliers import outlier_score
 
@@ -207,13 +241,16 @@ class Candidates:
 
     def _analysis(self) -> Path:
         assert self.run is not None
+        return self.run.path / self._numbered("analyze")
+
+    def _numbered(self, kind: str) -> str:
+        """Name the folder of the epoch, the last of its kind if none was said: `analyze.20`."""
+        assert self.run is not None
         epoch = self.epoch
         if epoch is None:
-            made = [
-                int(p.name[8:]) for p in self.run.path.glob("analyze.*") if p.name[8:].isdigit()
-            ]
-            epoch = max(made, default=None)
-        return self.run.path / f"analyze.{'N' if epoch is None else epoch}"
+            ends = [path.name[len(kind) + 1 :] for path in self.run.path.glob(f"{kind}.*")]
+            epoch = max((int(end) for end in ends if end.isdigit()), default=None)
+        return f"{kind}.{'N' if epoch is None else epoch}"
 
     def _known(self, name: str) -> np.ndarray:
         table = self.table

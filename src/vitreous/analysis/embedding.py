@@ -8,15 +8,16 @@ from sklearn.neighbors import NearestNeighbors
 
 
 def embed_umap(
-    z: Float[np.ndarray, "n d"], seed: int = 0, largest: int = 100_000
+    z: Float[np.ndarray, "n d"], seed: int = 0, largest: int = 100_000, neighbours: int = 15
 ) -> Float[np.ndarray, "n 2"]:
     """Embed points in the plane, with umap-learn's defaults and a fixed seed.
 
     **Arguments:** `largest`: above this many points a random subset of this size is laid out and
     the others are placed among their neighbours, which keeps time and memory in bounds.
+    `neighbours`: more of them show the large scale better, fewer the small.
     """
     n = len(z)
-    k = min(15, n - 1)
+    k = min(neighbours, n - 1)
     if k < 2:
         return np.zeros((n, 2), np.float32)
     z = np.ascontiguousarray(z, np.float32)

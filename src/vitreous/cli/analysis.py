@@ -160,7 +160,7 @@ def analyze(
     run = Run.open(workdir)
     known = read_truth(truth) if truth is not None else None
     with Stages() as tell:
-        found = analyze_run(run, _epoch(epoch), options, output, known, tell)
+        found = analyze_run(run, read_epoch(epoch), options, output, known, tell)
     for name, value in found.scores.items():
         typer.echo(f"{name:45s} {value:.4f}")
     typer.echo(f"report: {found.report}")
@@ -174,7 +174,11 @@ def _treatment(
     return VolumeOptions(downsample, low_pass, crop, flip, invert)
 
 
-def _epoch(word: str) -> int | None:
+def read_epoch(word: str) -> int | None:
+    """Read an epoch from the command line; None for the last.
+
+    **Raises:** `InputError` if it is no number.
+    """
     if word in ("last", "latest"):
         return None
     try:

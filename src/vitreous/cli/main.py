@@ -60,6 +60,21 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "regress": ("subspace", "regress", "Volumes from the images near a latent value."),
     "eval-vol": ("analysis", "eval_vol", "Decode volumes at latent values."),
     "analyze": ("analysis", "analyze", "PCA, UMAP, clusters, volumes, movies and a report."),
+    "analyze-landscape": (
+        "landscape",
+        "analyze_landscape",
+        "States of a run by what its volumes look like.",
+    ),
+    "analyze-landscape-full": (
+        "landscape",
+        "analyze_landscape_full",
+        "All particles in the space of volumes.",
+    ),
+    "analyze-convergence": (
+        "landscape",
+        "analyze_convergence",
+        "Whether a fit has converged.",
+    ),
     "select": ("select", "select", "Choose particles of a run, and take them back."),
     "select-clusters": ("select", "select_clusters", "Rows of the clusters given."),
     "select-random": ("select", "select_random", "Rows chosen at random."),
