@@ -26,7 +26,7 @@ from record import machine, print_table, write_json
 from vitreous.analysis.regression import open_regression
 from vitreous.cli.common import start_jax
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.methods.subspace.em import start
+from vitreous.methods.subspace.estimate import start
 from vitreous.methods.subspace.expectation import ContrastPrior
 from vitreous.methods.subspace.model import Band, Noise
 from vitreous.methods.subspace.passes import Passes

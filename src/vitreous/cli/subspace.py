@@ -22,7 +22,7 @@ def train_subspace(
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a run in --outdir.")] = False,
     max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell [14].")] = None,
-    iterations: Annotated[int, typer.Option("-n", help="EM iterations a stage.")] = 4,
+    iterations: Annotated[int, typer.Option("-n", help="EM iterations a stage.")] = 2,
     contrast: Annotated[bool, typer.Option(help="Let the contrast of images vary.")] = False,
     focus_mask: Annotated[
         Path | None, typer.Option(help="Map that is 1 where components may be.")

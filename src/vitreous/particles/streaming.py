@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import grain
 import numpy as np
 
 Read = Callable[[np.ndarray], np.ndarray]
@@ -26,6 +25,8 @@ def read_ahead(
 
     **Returns:** images `(batch, n, n)`, one array a step. What `read` raises is raised here.
     """
+    import grain  # half a second, and only needed where images do not fit
+
     groups = grain.MapDataset.source(_Groups(read, rows, group))[first // group :]
     options = grain.ReadOptions(
         num_threads=threads, prefetch_buffer_size=max(threads, ahead // group)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from planted import BOX, RADIUS, plant, prepared
 
-from vitreous.methods.subspace.em import start
+from vitreous.methods.subspace.estimate import start
 from vitreous.methods.subspace.expectation import ContrastPrior
 from vitreous.methods.subspace.model import Noise
 from vitreous.methods.subspace.passes import Passes

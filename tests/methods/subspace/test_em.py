@@ -10,7 +10,8 @@ from planted import BOX, RADIUS, plant, prepared
 
 from vitreous.errors import InputError
 from vitreous.methods.subspace.config import SubspaceConfig
-from vitreous.methods.subspace.em import Step, fit_em, improve, start
+from vitreous.methods.subspace.em import fit_em
+from vitreous.methods.subspace.estimate import improve, start
 from vitreous.methods.subspace.expectation import ContrastPrior
 from vitreous.methods.subspace.gauge import gram_of, mix, new_basis
 from vitreous.methods.subspace.maximisation import normal_equations, solve
@@ -18,6 +19,7 @@ from vitreous.methods.subspace.model import Noise, Subspace, grid_table, grid_to
 from vitreous.methods.subspace.online import fit_online, in_new_basis
 from vitreous.methods.subspace.passes import Passes
 from vitreous.methods.subspace.poses import improve_poses
+from vitreous.methods.subspace.schedule import Step
 from vitreous.methods.subspace.sweep import add_batch, empty_sums
 from vitreous.reconstruction.masks import spherical_mask
 
@@ -69,7 +71,7 @@ def plain_em(planted, steps: int, contrast: ContrastPrior, gauge: bool) -> list[
             new = solve(normal_equations(sums, grid, band), tiny, band)
             if gauge:
                 volumes = grid_to_volumes(new, band.size)
-                moments = (gram_of(volumes), sums.first, sums.second, sums.images)
+                moments = (gram_of(volumes), sums.first, sums.second, sums.particles)
                 basis = new_basis(*(np.asarray(x) for x in moments))
                 new = mix(new, jnp.asarray(basis, jnp.float64))
             grid = new
@@ -97,6 +99,16 @@ def fitted(planted):
     passes = Passes(data, band, ContrastPrior())
     steps = [Step(4, 0.3)] * 4 + [Step(6, 0.1)] * 5
     return fit_em(passes, estimate, masks, steps)
+
+
+def test_the_fit_climbs_within_a_stage(fitted):
+    """With the prior of half sets, which moves, and noise that is measured on the way.
+
+    Leaves out the first value, which has the guess of the noise.
+    """
+    first, second = fitted.history[1:4], fitted.history[4:9]
+    for stage in (first, second):
+        assert all(b > a for a, b in itertools.pairwise(stage)), fitted.history
 
 
 def principal_angles(found: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ from jaxtyping import Float
 
 from vitreous.files import atomic_path
 
-# Log odds. Components of pure noise were seen to win or lose up to 15 by chance.
-_CLEAR = 20.0
+# Log odds. Components of pure noise were seen to win or lose up to 15 by chance, and more while
+# they still take up what is left of real ones; but their halves do not agree.
+_CLEAR, _ALIKE = 20.0, 0.2
 
 
 class Support(NamedTuple):
@@ -18,7 +19,7 @@ class Support(NamedTuple):
     **Fields:** `evidence`: log marginal likelihood of each half's images with the first 0, 1, … K
     components *of the other half*, relative to none. `correlation`: of each component with its
     counterpart. `power`: its mean square relative to the mean map's. `supported`: number of
-    components up to the last that clearly raises the evidence.
+    components up to the last that clearly raises the evidence and is alike in both halves.
     """
 
     evidence: Float[np.ndarray, " k"]
@@ -32,10 +33,10 @@ def judge(
     correlation: Float[np.ndarray, " d"],
     power: Float[np.ndarray, " d"],
 ) -> Support:
-    """Count components up to the last that clearly raises the other half's evidence."""
+    """Count components up to the last that is alike and raises the other half's evidence."""
     total = evidence.sum(axis=0).astype(np.float64)
     total = total - total[0]
-    clear = np.flatnonzero(np.diff(total) > _CLEAR)
+    clear = np.flatnonzero((np.diff(total) > _CLEAR) & (correlation > _ALIKE))
     return Support(total, correlation, power, int(clear[-1]) + 1 if len(clear) else 0)
 
 

@@ -50,27 +50,34 @@ def solve(
     are 0.
     """
     count, size = band.fields, band.size
-    shell = fsc_shells(size)
-    inside = jnp.asarray(shell < band.shells).reshape(-1)
-    place = jnp.asarray(np.minimum(shell, band.shells - 1)).reshape(-1)
+    shell = fsc_shells(size).reshape(-1)
+    inside = np.flatnonzero(shell < band.shells)
+    place = jnp.asarray(shell[inside])
 
     def voxel(given):
-        packed, numerator, where, keep, half = given
+        packed, numerator, where, half = given
         matrix = unpack_symmetric(packed, count)
         diagonal = penalty[half, :, where]
         matrix = matrix + diagonal[:, None] * jnp.eye(count, dtype=matrix.dtype)
         right = jnp.stack([numerator.real, numerator.imag], axis=-1)
-        solved = solve_positive(matrix, right) * keep.astype(matrix.dtype)
+        solved = solve_positive(matrix, right)
         return jax.lax.complex(solved[:, 0], solved[:, 1])
 
-    def one(half):
-        packed = equations.weight[half].reshape(-1, place.size).T
-        numerator = equations.numerator[half].reshape(count, -1).T
-        halves = jnp.full(place.shape, half, jnp.int32)
-        found = jax.lax.map(voxel, (packed, numerator, place, inside, halves), batch_size=_VOXELS)
-        return found.T.reshape(count, size, size, -1)
+    def flat(values):
+        """List the voxels in use, of both halves one after the other."""
+        values = values.reshape(2, values.shape[1], -1)[..., inside]
+        return jnp.moveaxis(values, 1, 2).reshape(-1, values.shape[1])
 
-    return jnp.stack([one(0), one(1)])
+    given = (
+        flat(equations.weight),
+        flat(equations.numerator),
+        jnp.tile(place, 2),
+        jnp.repeat(jnp.arange(2, dtype=jnp.int32), len(inside)),
+    )
+    found = jax.lax.map(voxel, given, batch_size=_VOXELS)
+    found = jnp.moveaxis(found.reshape(2, len(inside), count), 2, 1)
+    grid = jnp.zeros((2, count, shell.size), found.dtype).at[..., inside].set(found)
+    return grid.reshape(2, count, size, size, -1)
 
 
 @partial(jax.jit, static_argnames="band")

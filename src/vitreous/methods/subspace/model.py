@@ -5,12 +5,13 @@
 only the shells in use: the same frequencies as a full box, in a fraction of its memory.
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, Int
-from scipy.fft import next_fast_len
 
 from vitreous.geometry.fourier import (
     fft_centered,
@@ -44,8 +45,10 @@ class Band(NamedTuple):
     @property
     def size(self) -> int:
         """Side of the grid: the smallest fast box that holds the shells, never above `box`."""
-        size = next_fast_len(2 * self.max_shell + 2)
-        return min(size + size % 2, self.box)
+        size = 2 * self.max_shell + 2
+        while not _is_fast(size):
+            size += 2
+        return min(size, self.box)
 
     @property
     def shape(self) -> GridShape:
@@ -66,6 +69,14 @@ class Band(NamedTuple):
     def chunks(self) -> int:
         """Number of pixel chunks that cover the band."""
         return -(-len(self.pixels) // CHUNK)
+
+
+def _is_fast(size: int) -> bool:
+    """Whether a Fourier transform of this length has small factors only."""
+    for factor in (2, 3, 5, 7):
+        while size % factor == 0:
+            size //= factor
+    return size == 1
 
 
 class Noise(NamedTuple):
@@ -137,6 +148,14 @@ def band_limited(volume: Float[Array, "*batch n n n"], size: int) -> Float[Array
     return ifft_centered(transform, 3).real
 
 
+def band_mean(volume: Float[np.ndarray, "*batch n n n"], band: Band) -> np.ndarray:
+    """Bring maps to the band's grid."""
+    return np.asarray(_band_limited(jnp.asarray(volume, jnp.float32), band.size))
+
+
+_band_limited = partial(jax.jit, static_argnums=1)(band_limited)
+
+
 def padded_pixels(band: Band) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return frequency, half-plane weight and shell of the pixels, filled up to whole chunks."""
     pixels = band.pixels
@@ -160,3 +179,16 @@ def inverse_noise(noise: Noise, band: Band) -> Float[Array, "groups shells"]:
     shell = jnp.arange(band.shells, dtype=jnp.int32)
     inside = (shell <= noise.last_shell)[None]
     return jnp.where(inside, 1 / noise.power, 0)
+
+
+def log_density(noise: Noise, band: Band) -> float:
+    """Return what the noise's own normalisation adds to the log evidence of all images.
+
+    A pair of mates is one complex number of variance σ², of density `exp(−|r|² / σ²) / (π σ²)`.
+    Without this term, evidences under different noise cannot be compared; a constant is left out.
+    """
+    shells = np.bincount(band.pixels.shell, band.pixels.weight, band.shells)
+    used = np.arange(band.shells) <= int(noise.last_shell)
+    power = np.asarray(noise.power, np.float64)
+    images = np.bincount(np.asarray(noise.group), minlength=len(power))
+    return float(-0.5 * images @ (np.log(power) @ (shells * used)))

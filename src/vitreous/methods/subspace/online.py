@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vitreous.geometry.small_matrices import packed_places
-from vitreous.methods.subspace.em import Estimate, Step, improve
+from vitreous.methods.subspace.estimate import Estimate, improve
 from vitreous.methods.subspace.maximisation import normal_equations
 from vitreous.methods.subspace.model import Band
 from vitreous.methods.subspace.passes import Passes
+from vitreous.methods.subspace.schedule import Step
 from vitreous.particles.order import shuffled_order
 from vitreous.reconstruction.insertion import SliceSums
 
@@ -40,7 +41,7 @@ def fit_online(
 
     **Source:** Cappé & Moulines (2009), online EM for latent data models.
     """
-    band, count = passes.band, len(passes.data)
+    band, count = passes.band, passes.visits
     order = shuffled_order(count, seed, 0, 1, block)
     blocks = [order[first : first + block] for first in range(0, count, block)]
     repeats = -(-len(steps) // len(blocks))

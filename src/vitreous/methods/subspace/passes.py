@@ -15,7 +15,7 @@ from vitreous.methods.subspace.model import Band, Noise, Subspace, grid_table
 from vitreous.methods.subspace.sweep import Seen, Sums, add_batch, empty_sums
 from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, one_device
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import epoch_plan
+from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan
 from vitreous.particles.prepare import Batch
 
 Tree = TypeVar("Tree")
@@ -27,7 +27,8 @@ class Passes:
     """Run E-steps over prepared images and collect what they add up to.
 
     **Arguments:** `data`: with at least the shells of `band`. `batch_size`: images worked on at a
-    time, by default what suits CPU or GPU.
+    time, by default what suits CPU or GPU. `groups`: the images of each particle of tilt series;
+    they share its coordinates. `poll`: called between batches that are streamed, may raise.
     """
 
     def __init__(
@@ -36,10 +37,20 @@ class Passes:
         band: Band,
         contrast: ContrastPrior,
         batch_size: int | None = None,
+        groups: Groups | None = None,
+        poll: Callable[[], None] | None = None,
     ) -> None:
         self.data, self.band, self.contrast = data, band, contrast
-        default = 64 if jax.default_backend() == "cpu" else 1024
-        self.batch_size = data.batch_size(batch_size or default)
+        wanted = batch_size or (64 if jax.default_backend() == "cpu" else 1024)
+        self.groups, self._poll = groups, poll
+        # Particles are what a pass visits, each with all of its images.
+        self.visits = len(data) if groups is None else len(groups)
+        self.tilts = 1 if groups is None else groups.size
+        if groups is None:
+            self._batch_visits = data.batch_size(wanted)
+        else:
+            self._batch_visits = data.groups_per_batch(wanted, groups)
+        self.batch_size = self._batch_visits * self.tilts
         self._resident: Callable = jax.jit(self._scan, donate_argnums=0)
         self._streamed = jax.jit(self._stream_step, donate_argnums=0)
         # A pass is many small steps, which XLA runs on one core: so many passes run side by side.
@@ -55,16 +66,16 @@ class Passes:
         rows: Int[np.ndarray, " m"] | None = None,
         collect: bool = True,
     ) -> tuple[Sums, Seen]:
-        """Pass over all images, or over `rows` of them, in the order given.
+        """Pass over all particles, or over `rows` of them, in the order given.
 
         **Arguments:** `data`: in place of the one given at first (refined poses); same shapes.
-        `collect`: False where no M-step follows, which takes a third of the time.
+        `collect`: False where no M-step follows, which takes less than half of the time.
 
-        **Returns:** the sums, and arrays with one row for each image passed over.
+        **Returns:** the sums, and arrays with one row for each particle passed over.
         """
         data = self.data if data is None else data
-        rows = np.arange(len(data), dtype=np.int32) if rows is None else rows.astype(np.int32)
-        plan = epoch_plan(rows, self.batch_size)
+        rows = np.arange(self.visits, dtype=np.int32) if rows is None else rows.astype(np.int32)
+        plan = self._plan(rows)
         collected = jnp.asarray(collect)
         table = _table(subspace.grid, self.band)
         if data.resident:
@@ -75,6 +86,8 @@ class Passes:
             parts, sums = [], self._empty(noise.power.shape[0])
             streamed = zip(data.stream(plan), *plan, strict=True)
             for images, step_rows, weight in streamed:
+                if self._poll is not None:
+                    self._poll()
                 sums, part = self._streamed(
                     sums,
                     data.arrays,
@@ -95,7 +108,7 @@ class Passes:
         return sums, jax.tree.map(lambda x: x[: len(rows)], seen)
 
     def compile_ahead(self, groups: int) -> None:
-        """Compile the pass over all images before the first one; may run in another thread.
+        """Compile the pass over all particles before the first one; may run in another thread.
 
         **Arguments:** `groups`: of optics.
         """
@@ -129,10 +142,22 @@ class Passes:
         )
         self._compiled = lowered.compile()
 
+    def _plan(self, rows: Int[np.ndarray, " m"]) -> EpochPlan:
+        """Cut particles into batches of images."""
+        if self.groups is None:
+            return epoch_plan(rows, self._batch_visits)
+        return group_plan(rows, self.groups, self._batch_visits)
+
+    def warm_up(self, subspace: Subspace, groups: int) -> None:
+        """Have what a pass needs beside its loop compiled."""
+        _table(subspace.grid, self.band)
+        if self.parts > 1:
+            _add(*(self.no_sums(groups) for _ in range(self.parts)))
+
     @property
     def _whole_steps(self) -> int:
-        """Steps of a pass over all images, a multiple of the parts."""
-        steps = -(-len(self.data) // self.batch_size)
+        """Steps of a pass over all particles, a multiple of the parts."""
+        steps = -(-self.visits // self._batch_visits)
         return -(-steps // self.parts) * self.parts
 
     def _run_resident(self, arrays, table, half, noise, collect, plan) -> tuple[Sums, Seen]:
@@ -207,7 +232,7 @@ class Passes:
         self, sums: Sums, table: Array, batch: Batch, half: Array, noise: Noise, collect: Array
     ) -> tuple[Sums, Seen]:
         halves, groups = half[batch.index], noise.group[batch.index]
-        add = partial(add_batch, band=self.band, contrast=self.contrast)
+        add = partial(add_batch, band=self.band, contrast=self.contrast, tilts=self.tilts)
         mesh = self.data.mesh
         if one_device(mesh):
             return add(sums, table, batch, halves, noise, groups, collect)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vitreous.geometry.rotations import rotation_vector_to_matrix
-from vitreous.methods.subspace.em import Estimate
+from vitreous.methods.subspace.estimate import Estimate
 from vitreous.methods.subspace.model import Noise, grid_table
 from vitreous.methods.subspace.passes import Passes
 from vitreous.methods.subspace.sweep import infer

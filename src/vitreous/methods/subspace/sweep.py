@@ -1,7 +1,7 @@
 """One pass over images: the E-step of each, and the sums that the M-step needs.
 
 Pixels are worked on in chunks, shells ascending, as many as are in use: one compiled pass serves
-every stage of the fit. Nothing of the size images × pixels × components is ever held.
+every stage of the fit. Imaged fields are held for one batch at a time, from E-step to M-step.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Sums(NamedTuple):
     **Fields:** `table`: paired table of `K+1` residual numerators and packed weights, for each
     half. `power`: expected residual power per optics group and shell, `pixels` how many pixels it
     comes from. `evidence`: per half and number of components. `first`, `second`: moments of z per
-    half. `images`: per half.
+    half. `particles`: per half.
     """
 
     table: Float[Array, "rows channels"]
@@ -42,16 +42,16 @@ class Sums(NamedTuple):
     evidence: Float[Array, "2 k"]
     first: Float[Array, "2 d"]
     second: Float[Array, "2 d d"]
-    images: Float[Array, " 2"]
+    particles: Float[Array, " 2"]
 
 
 class Seen(NamedTuple):
-    """Hold what a pass says of each image; see `Posterior`."""
+    """Hold what a pass says of each particle; see `Posterior`."""
 
-    mean: Float[Array, "b d"]
-    covariance: Float[Array, "b d d"]
-    contrast: Float[Array, " b"]
-    evidence: Float[Array, " b"]
+    mean: Float[Array, "g d"]
+    covariance: Float[Array, "g d d"]
+    contrast: Float[Array, " g"]
+    evidence: Float[Array, " g"]
 
 
 class _Images(NamedTuple):
@@ -62,7 +62,6 @@ class _Images(NamedTuple):
     frequency: Float[Array, "q 2"]
     weight: Float[Array, "b q"]
     half: Array
-    table: Float[Array, "rows c"]
 
 
 def empty_sums(band: Band, groups: int, dtype=jnp.float32) -> Sums:
@@ -90,29 +89,31 @@ def add_batch(
     collect: Array,
     band: Band,
     contrast: ContrastPrior,
+    tilts: int = 1,
 ) -> tuple[Sums, Seen]:
     """Take the E-step of a batch and add what the M-step needs.
 
     **Arguments:** `table`: `grid_table` of the current estimate. `half`, `group`: of the images
     of the batch (half set, optics group). `collect`: False leaves table and noise power alone,
-    where no M-step is to follow.
+    where no M-step is to follow. `tilts`: so many images in a row show one particle.
     """
-    images = _images(table, batch, half, noise, group, band)
+    images = _images(batch, half, noise, group, band)
     last = chunks_up_to(band, noise.last_shell)
-    seen = posterior(_products(images, last, band), contrast)
-    counted = batch.weight
-    first, second = (
-        seen.first * counted[:, None],
-        seen.second * counted[:, None, None],
-    )
-    sums = _insert(sums, images, first, second, jnp.where(collect, last, 0), group, band)
-    member = jax.nn.one_hot(half, 2, dtype=counted.dtype) * counted[:, None]
+    products, imaged = _products(images, table, last, band)
+    seen = posterior(_of_particles(products, batch, tilts), contrast)
+    # What is known of a particle, for each of its images that count.
+    first = jnp.repeat(seen.first, tilts, axis=0) * batch.weight[:, None]
+    second = jnp.repeat(seen.second, tilts, axis=0) * batch.weight[:, None, None]
+    last = jnp.where(collect, last, 0)
+    sums = _insert(sums, images, imaged, (first, second), last, group, band)
+    counted = jnp.max(batch.weight.reshape(-1, tilts), axis=1)
+    member = jax.nn.one_hot(half[::tilts], 2, dtype=counted.dtype) * counted[:, None]
     moment = seen.covariance + seen.mean[:, :, None] * seen.mean[:, None, :]
     sums = sums._replace(
         evidence=sums.evidence + _contract("bh,bk->hk", member, seen.evidence),
         first=sums.first + _contract("bh,bd->hd", member, seen.mean),
         second=sums.second + _contract("bh,bde->hde", member, moment),
-        images=sums.images + member.sum(0),
+        particles=sums.particles + member.sum(0),
     )
     return sums, Seen(seen.mean, seen.covariance, seen.contrast, seen.evidence[:, -1])
 
@@ -126,28 +127,40 @@ def infer(
     band: Band,
     contrast: ContrastPrior,
 ) -> Posterior:
-    """Take the E-step of a batch alone."""
-    images = _images(table, batch, half, noise, group, band)
-    return posterior(_products(images, chunks_up_to(band, noise.last_shell), band), contrast)
+    """Take the E-step of a batch alone, every image a particle of its own."""
+    images = _images(batch, half, noise, group, band)
+    last = chunks_up_to(band, noise.last_shell)
+    return posterior(_products(images, table, last, band, keep=False)[0], contrast)
 
 
-def _images(table, batch: Batch, half, noise: Noise, group, band: Band) -> _Images:
+def _of_particles(products: Products, batch: Batch, tilts: int) -> Products:
+    """Add up what the images of each particle say; they share its coordinates."""
+    if tilts == 1:
+        return products
+
+    def add(of_images: Array) -> Array:
+        weight = batch.weight.reshape(-1, *(1,) * (of_images.ndim - 1))
+        return (of_images * weight).reshape(-1, tilts, *of_images.shape[1:]).sum(axis=1)
+
+    return Products(*map(add, products))
+
+
+def _images(batch: Batch, half, noise: Noise, group, band: Band) -> _Images:
     frequency, multiplicity, shell = (jnp.asarray(a) for a in padded_pixels(band))
     count = len(band.pixels)
     fill = frequency.shape[0] - count
     pixels = jnp.pad(batch.pixels[:, :count], [(0, 0), (0, fill)])
     weight = inverse_noise(noise, band)[group][:, shell]
     weight = weight * multiplicity.astype(weight.dtype)[None]
-    return _Images(batch, pixels, frequency.astype(weight.dtype), weight, half, table)
+    return _Images(batch, pixels, frequency.astype(weight.dtype), weight, half)
 
 
 class _Chunk(NamedTuple):
-    """Some pixels of a batch: centred data, CTF, weights, imaged fields, where they lie."""
+    """Some pixels of a batch: centred data (real parts, then imaginary), CTF, weights, places."""
 
-    data: Complex[Array, "b q"]
+    data: Float[Array, "b qq"]
     ctf: Float[Array, "b q"]
     weight: Float[Array, "b q"]
-    fields: Complex[Array, "b q k"]
     coordinates: Float[Array, "b q 3"]
 
 
@@ -158,44 +171,54 @@ def _chunk(images: _Images, number: Array, band: Band) -> _Chunk:
     pixels = jax.lax.dynamic_slice_in_dim(images.pixels, start, CHUNK, axis=1)
     weight = jax.lax.dynamic_slice_in_dim(images.weight, start, CHUNK, axis=1)
     physical = k[None] / (band.box * batch.pixel_size[:, None, None])
-    ctf = transfer_at(batch, physical)
     assert batch.rotation is not None
     coordinates = rotated_frequencies(batch.rotation, k)
-    window = trilinear_corners(coordinates, band.shape)
-    offset = images.half[:, None] * band.shape.voxels
-    window = window._replace(entries=tuple(entry + offset for entry in window.entries))
-    return _Chunk(
-        pixels * phase_shift(physical, -batch.shift),
-        ctf,
-        weight,
-        read_windows(images.table, window),
-        coordinates,
-    )
+    centred = pixels * phase_shift(physical, -batch.shift)
+    return _Chunk(_planes(centred), transfer_at(batch, physical), weight, coordinates)
 
 
-def _products(images: _Images, last: Array, band: Band) -> Products:
+def _planes(values: Complex[Array, "b q *k"]) -> Float[Array, "b qq *k"]:
+    """List real parts, then imaginary parts: products then cost half of complex ones."""
+    return jnp.concatenate([values.real, values.imag], axis=1)
+
+
+def _twice(values: Float[Array, "b q"]) -> Float[Array, "b qq"]:
+    return jnp.concatenate([values, values], axis=1)
+
+
+def _products(
+    images: _Images, table: Float[Array, "rows c"], last: Array, band: Band, keep: bool = True
+) -> tuple[Products, Float[Array, "n b qq k"]]:
+    """Take the inner products of images and imaged fields; also returns the latter by chunk."""
     b, k = images.batch.pixels.shape[0], band.fields
     dtype = images.weight.dtype
 
-    def add(number: Array, total: Products) -> Products:
+    def add(number: Array, carried: tuple[Products, Array]) -> tuple[Products, Array]:
+        total, kept = carried
         part = _chunk(images, number, band)
-        imaged = part.fields * part.ctf[..., None].astype(part.fields.dtype)
-        planes = jnp.concatenate([imaged.real, imaged.imag], axis=1)
-        data = jnp.concatenate([part.data.real, part.data.imag], axis=1)
-        weighed = planes * jnp.concatenate([part.weight, part.weight], axis=1)[..., None]
-        square = part.data.real**2 + part.data.imag**2
-        return Products(
-            total.gram + _contract("bqk,bql->bkl", weighed, planes),
-            total.projection + _contract("bqk,bq->bk", weighed, data),
-            total.square + jnp.sum(square * part.weight, axis=1),
+        window = trilinear_corners(part.coordinates, band.shape)
+        offset = images.half[:, None] * band.shape.voxels
+        window = window._replace(entries=tuple(entry + offset for entry in window.entries))
+        imaged = _planes(read_windows(table, window)) * _twice(part.ctf)[..., None]
+        weight = _twice(part.weight)
+        weighed = imaged * weight[..., None]
+        total = Products(
+            total.gram + _contract("bqk,bql->bkl", weighed, imaged),
+            total.projection + _contract("bqk,bq->bk", weighed, part.data),
+            total.square + jnp.sum(part.data**2 * weight, axis=1),
         )
+        if keep:
+            kept = jax.lax.dynamic_update_index_in_dim(kept, imaged, number, 0)
+        return total, kept
 
     start = Products(jnp.zeros((b, k, k), dtype), jnp.zeros((b, k), dtype), jnp.zeros(b, dtype))
-    return jax.lax.fori_loop(0, last, add, start)
+    kept = jnp.zeros((band.chunks if keep else 0, b, 2 * CHUNK, k), dtype)
+    return jax.lax.fori_loop(0, last, add, (start, kept))
 
 
-def _insert(sums: Sums, images: _Images, first, second, last, group, band: Band) -> Sums:
+def _insert(sums: Sums, images: _Images, imaged, moments, last, group, band: Band) -> Sums:
     _, multiplicity, shell = (jnp.asarray(a) for a in padded_pixels(band))
+    first, second = moments
     member = jax.nn.one_hot(group, sums.power.shape[0], dtype=first.dtype)
     packed = pack_symmetric(second)
     counted = images.batch.weight
@@ -203,31 +226,28 @@ def _insert(sums: Sums, images: _Images, first, second, last, group, band: Band)
     def add(number: Array, carried):
         table, power, pixels = carried
         part = _chunk(images, number, band)
-        ctf = part.ctf[..., None].astype(part.fields.dtype)
+        fields = jax.lax.dynamic_index_in_dim(imaged, number, keepdims=False)
         # Σ_l P_l E[x_k x_l]: what the model expects of the product of image and x_k.
-        expected = ctf * jax.lax.complex(
-            _contract("bql,bkl->bqk", part.fields.real, second),
-            _contract("bql,bkl->bqk", part.fields.imag, second),
-        )
-        residual = part.data[..., None] * first[:, None].astype(ctf.dtype) - expected
+        expected = _contract("bql,blk->bqk", fields, second)
+        residual = part.data[..., None] * first[:, None] - expected
         # A pixel and its mate count once between them; column kx = 0 lists both.
-        share = (part.weight / 2)[..., None]
+        share = part.weight / 2 * part.ctf
+        numerator = _twice(share)[..., None] * residual
         table = insert_slices(
             table,
             part.coordinates,
-            (share.astype(ctf.dtype) * ctf) * residual,
-            (share * part.ctf[..., None] ** 2) * packed[:, None],
+            jax.lax.complex(numerator[:, :CHUNK], numerator[:, CHUNK:]),
+            (share * part.ctf)[..., None] * packed[:, None],
             images.half,
             band.shape,
         )
-        imaged = ctf * part.fields
-        mean = jnp.sum(imaged * first[:, None].astype(ctf.dtype), axis=-1)
-        left = (part.data.real**2 + part.data.imag**2) * counted[:, None]
-        left -= 2 * (part.data.real * mean.real + part.data.imag * mean.imag)
-        left += jnp.sum(imaged.real * expected.real + imaged.imag * expected.imag, axis=-1)
+        mean = _contract("bqk,bk->bq", fields, first)
+        left = part.data * (part.data * counted[:, None] - 2 * mean)
+        left += jnp.sum(fields * expected, axis=-1)
         where = jax.lax.dynamic_slice_in_dim(shell, number * CHUNK, CHUNK)
         many = jax.lax.dynamic_slice_in_dim(multiplicity, number * CHUNK, CHUNK).astype(left.dtype)
-        power = power.at[:, where].add(_contract("bg,bq->gq", member, left) * many[None])
+        of_groups = _contract("bg,bq->gq", member, left[:, :CHUNK] + left[:, CHUNK:])
+        power = power.at[:, where].add(of_groups * many[None])
         size = (member * counted[:, None]).sum(0)[:, None] * many[None]
         return table, power, pixels.at[:, where].add(size)
 
