@@ -13,7 +13,7 @@ _HIDDEN: dict[str, Any] = {"hidden": True}
 
 
 @dataclass(frozen=True)
-class RunFlags:
+class PlaceFlags:
     """Where the run lives, and how it is gone on with."""
 
     panel: ClassVar[str] = "Run"
@@ -23,8 +23,6 @@ class RunFlags:
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="The same as --load latest.")] = False
     overwrite: Annotated[bool, typer.Option(help="Replace a run that --outdir holds.")] = False
-    checkpoint: Annotated[int, typer.Option(help="Save every so many epochs.")] = 1
-    log_interval: Annotated[int, typer.Option(help="Report about every so many images.")] = 1000
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More lines in the log.")] = False
 
@@ -38,6 +36,14 @@ class RunFlags:
             if outdir.resolve() not in (target, *target.parents):
                 raise InputError(f"--load {self.load}: not inside --outdir {outdir}")
         return self.resume or self.load is not None
+
+
+@dataclass(frozen=True)
+class RunFlags(PlaceFlags):
+    """How often a run is saved and reported on, too."""
+
+    checkpoint: Annotated[int, typer.Option(help="Save every so many epochs.")] = 1
+    log_interval: Annotated[int, typer.Option(help="Report about every so many images.")] = 1000
 
 
 @dataclass(frozen=True)
