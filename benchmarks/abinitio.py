@@ -132,7 +132,8 @@ def write_blobs(folder: Path, trial: Trial, seed: int) -> Any:
     write_stack(folder / "particles.mrcs", blobs.source.images, PIXEL_SIZE)
     table = blobs.table.replace(stacks=(str(folder / "particles.mrcs"),))
     table.to_star(folder / "particles.star")
-    write_map(folder / "truth.mrc", blobs.volume(), PIXEL_SIZE)
+    # Images integrate over Å, the projection of a map sums over voxels.
+    write_map(folder / "truth.mrc", blobs.volume() * PIXEL_SIZE, PIXEL_SIZE)
     return blobs
 
 

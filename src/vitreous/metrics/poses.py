@@ -151,38 +151,37 @@ def _global_rotation(
     """Find the `G` with `R_estimate G ≈ R_truth S` for most images; give their share too."""
     relative = np.swapaxes(estimate, -1, -2) @ truth
     order = np.random.default_rng(0).permutation(len(relative))
-    candidates = relative[order[:_CANDIDATES]]
-    judges = _copies(relative[order[:_JUDGES]], group)
-    scores = [_agreement(candidate, judges) for candidate in candidates]
+    candidates, judges = relative[order[:_CANDIDATES]], relative[order[:_JUDGES]]
+    scores = [_agreement(candidate, judges, group) for candidate in candidates]
     best = candidates[int(np.argmax(scores))]
-    copies = _copies(relative, group)
     radius = _REACH
     for _ in range(20):
-        distance = _distances(copies.reshape(-1, 3, 3), best[None]).reshape(copies.shape[:2])
-        nearest = distance.argmin(axis=1)
-        mine = copies[np.arange(len(copies)), nearest]
+        nearest = np.argmin(_distances(relative, _copies(best, group)), axis=1)
+        mine = relative @ group[nearest]
         angle = geodesic_distance(mine, best[None])
-        # A single pose agrees with itself and with no other: nothing is left to polish.
         polished = mean_rotation(mine[angle <= radius])
         radius = _inlier_radius(geodesic_distance(mine, polished[None]))
         moved = geodesic_distance(polished[None], best[None])[0]
         best = polished
         if moved < 1e-9:
             break
-    return best, _agreement(best, copies)
+    return best, _agreement(best, relative, group)
 
 
 def _copies(
-    relative: Float[np.ndarray, "n 3 3"], group: Float[np.ndarray, "g 3 3"]
-) -> Float[np.ndarray, "n g 3 3"]:
-    """Return what each image says of the global rotation, one answer a symmetric copy."""
-    return np.einsum("nij,gjk->ngik", relative, group)
+    rotation: Float[np.ndarray, "3 3"], group: Float[np.ndarray, "g 3 3"]
+) -> Float[np.ndarray, "g 3 3"]:
+    """Return `G Sᵀ`: an image near one of them says `G` of itself."""
+    return rotation @ np.swapaxes(group, -1, -2)
 
 
-def _agreement(candidate: Float[np.ndarray, "3 3"], copies: Float[np.ndarray, "n g 3 3"]) -> float:
+def _agreement(
+    candidate: Float[np.ndarray, "3 3"],
+    relative: Float[np.ndarray, "n 3 3"],
+    group: Float[np.ndarray, "g 3 3"],
+) -> float:
     """Return the share of images near a candidate, near ones counting most."""
-    cosine = (copies.reshape(*copies.shape[:2], 9) @ candidate.reshape(9)).max(axis=1)
-    angle = np.rad2deg(np.arccos(np.clip((cosine - 1) / 2, -1, 1)))
+    angle = _distances(relative, _copies(candidate, group)).min(axis=1)
     return float(np.mean(np.exp(-0.5 * (angle / _KERNEL) ** 2)))
 
 
