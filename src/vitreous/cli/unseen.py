@@ -86,6 +86,8 @@ def generate_volumes(
         raise InputError(
             f"{z}: latents of {points.shape[1]} numbers, those of the run have {dimensions}"
         )
+    if resolution is not None and resolution < 2:
+        raise InputError(f"--resolution {resolution}: a box has at least 2 voxels a side")
     options = VolumeOptions(downsample=resolution)
     for number in range(len(points)):
         name = "volume.mrc" if z is None else f"volume.{number}.mrc"

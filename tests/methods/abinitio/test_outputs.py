@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from vitreous.analysis.analyze import analyze
 from vitreous.analysis.pose_page import write_pose_page
 from vitreous.analysis.pose_scores import in_true_frame, score_poses
+from vitreous.cli.main import main
 from vitreous.errors import InputError
 from vitreous.geometry.hand import mirror
 from vitreous.maps import read_map
@@ -146,3 +147,20 @@ def test_volumes_of_a_turned_and_mirrored_run_are_laid_into_the_true_frame():
     decode = in_true_frame(lambda z: np.stack([turned] * len(z)), back, PIXEL_SIZE)
     for volume in decode(np.zeros((2, 1))):
         assert np.corrcoef(volume.ravel(), blobs.volume().ravel())[0, 1] > 0.99
+
+
+def test_volumes_are_generated_under_the_seeds_names(tmp_path, blobs):
+    run, found = finished(tmp_path, blobs, 2)
+    np.savetxt(tmp_path / "z.txt", [[0.5, 0.0], [0.0, 0.0]])
+    words = ["generate-volumes", str(run.path), "-o", str(tmp_path / "out")]
+    for more in (["--z", str(tmp_path / "z.txt"), "--resolution", "8"], []):
+        main([*words, *more])
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["volume.0.mrc", "volume.1.mrc", "volume.mrc"]
+    small = read_map(tmp_path / "out" / "volume.1.mrc")
+    assert (small.data.shape, small.voxel_size) == ((8, 8, 8), 2 * PIXEL_SIZE)
+    whole = read_map(tmp_path / "out" / "volume.mrc").data
+    np.testing.assert_allclose(whole, found.volumes[0] * 2 * BOX, rtol=1e-6)
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--resolution", "64"])
+    assert end.value.code == 2
