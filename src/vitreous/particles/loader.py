@@ -199,7 +199,10 @@ class PreparedImages:
 
         **Arguments:** `groups`: images that come side by side in one batch, whatever their order.
         """
-        plan = self.plan_in_order(batch_size, groups)
+        yield from self.batches(self.plan_in_order(batch_size, groups))
+
+    def batches(self, plan: EpochPlan) -> Iterator[Batch]:
+        """Iterate over the batches of a plan."""
         if self.resident:
             take = jax.jit(self.batch)
             for rows, weight in zip(*plan, strict=True):

@@ -1,0 +1,85 @@
+"""What all phases of a search share: images, band, mask, symmetry, and how they report."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.geometry.point_groups import point_group
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.order import epoch_plan
+from vitreous.particles.prepare import Batch
+from vitreous.reconstruction.masks import spherical_mask
+from vitreous.reconstruction.weighed import image_power
+
+# Called with a phase, how much of it is done, how much there is, and what is known by now.
+Report = Callable[[str, int, int, str], None]
+# Images whose power spectrum stands for all.
+_SAMPLE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Hold a search's surroundings.
+
+    **Fields:** `data`: prepared images. `radius`: of the particle, in pixels. `reach`: how far
+    particles may lie off their centres, pixels. `classes`: maps at a time. `symmetry`: point
+    group. `batch_size`: images scored at a time. `report`: progress.
+    """
+
+    data: PreparedImages
+    radius: float
+    reach: float
+    classes: int
+    symmetry: str
+    batch_size: int
+    seed: int
+    report: Report
+
+    @property
+    def pixels(self) -> FourierPixels:
+        """All pixels of the prepared images."""
+        return self.data.pixels
+
+    @property
+    def box(self) -> int:
+        """Side of the images."""
+        return self.data.box
+
+    @property
+    def mask(self) -> Float[Array, "n n n"]:
+        """Sphere of the particle with a soft edge."""
+        edge = max(2.0, 0.08 * self.box)
+        return jnp.asarray(spherical_mask(self.box, self.radius, soft_edge=edge))
+
+    @property
+    def unit(self) -> float:
+        """Shells of a particle that fills 62 % of the box count 1; smaller ones vary slower."""
+        return self.box / (3.2 * self.radius)
+
+    def shell(self, shell: float) -> int:
+        """Scale a shell to the particle's size, within what the pixels hold."""
+        return int(np.clip(round(shell * self.unit), 3, self.pixels.max_shell))
+
+    def copies(self) -> Float[np.ndarray, "g 3 3"]:
+        """Return the rotations of the point group, the identity first."""
+        return point_group(self.symmetry)
+
+    def batches(self, rows: Int[np.ndarray, " m"]) -> Iterator[Batch]:
+        """Iterate over some images, the last batch filled up with rows of weight 0."""
+        return self.data.batches(epoch_plan(rows.astype(np.int32), self.batch_size))
+
+    def image_power(self) -> Float[Array, " shells"]:
+        """Measure the power of images by shell, on a sample spread over the set."""
+        count = len(self.data)
+        rows = np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int32))
+        total, weight = jnp.zeros(self.pixels.max_shell + 1), 0.0
+        for batch in self.batches(rows):
+            share = float(np.sum(np.asarray(batch.weight)))
+            total, weight = total + share * image_power(batch, self.pixels), weight + share
+        mean = total / weight
+        # Shell 0 holds no pixel; nothing may be divided by 0.
+        return jnp.maximum(mean.at[0].set(mean[1]), 1e-6)
