@@ -15,6 +15,7 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles import ImageSource, write_map
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Normalization
+from vitreous.particles.tilts import weigh_tilts
 from vitreous.reconstruction.finish import Consensus
 from vitreous.reconstruction.foundation import particle_radius
 from vitreous.reconstruction.fsc import resolution, shell_frequencies
@@ -70,6 +71,8 @@ def open_regression(
     if len(bad):
         raise InputError(f"{run.path}: the latent of row {bad[0]} is not finite")
     table = run.table()
+    if table.particle is not None:
+        table = weigh_tilts(table)
     data_options = run.config.get("data", {})
     radius = data_options.get("window_radius", 0.85)
     box = run.box
@@ -89,6 +92,7 @@ def open_regression(
         owner = np.unique(table.particle, return_inverse=True)[1]
         latent = latent[owner]
         covariance = None if covariance is None else covariance[owner]
+        contrast = None if contrast is None else contrast[owner]
     kernel = KernelRegression(data, halves, None, contrast)
     everything = kernel(np.zeros(len(table)), np.full(kernel.shells, len(kernel.sizes) - 1))
     consensus = Consensus(*(jnp.asarray(x) for x in everything[:3]))

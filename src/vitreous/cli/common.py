@@ -1,5 +1,7 @@
 """What commands share before they start their work."""
 
+import shlex
+import sys
 from pathlib import Path
 
 
@@ -14,3 +16,11 @@ def start_jax() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def resume_command() -> str:
+    """Word the command that goes on with this one."""
+    words = [word for word in ("vitreous", *sys.argv[1:]) if word != "--overwrite"]
+    if "--resume" not in words and "--load" not in words:
+        words.append("--resume")
+    return shlex.join(words)

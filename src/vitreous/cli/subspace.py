@@ -20,6 +20,9 @@ def train_subspace(
     zdim: Annotated[
         int | None, typer.Option("--zdim", help="Components [as many as half sets share].")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --outdir, as it was started.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a run in --outdir.")] = False,
     max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell [14].")] = None,
     iterations: Annotated[int, typer.Option("-n", help="EM iterations a stage.")] = 2,
@@ -34,6 +37,9 @@ def train_subspace(
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Keep components half sets do not share.")
     ] = False,
+    ntilts: Annotated[
+        int | None, typer.Option(min=1, help="Tilts a particle, first exposed first [all].")
+    ] = None,
     lazy: Annotated[bool, typer.Option(help="Stream images from disk.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     analysis: Annotated[bool, typer.Option(help="Analyze at the end.")] = True,
@@ -48,6 +54,7 @@ def train_subspace(
     from vitreous.cli.common import start_jax
 
     start_jax()
+    from vitreous.cli.common import resume_command
     from vitreous.cli.stages import Stages, analyze_with_stages
     from vitreous.methods.subspace.config import SubspaceConfig
     from vitreous.methods.subspace.fit import train_subspace as train
@@ -67,9 +74,18 @@ def train_subspace(
         keep_all=keep_all,
         seed=seed,
     )
-    data = DataOptions(**which.arguments(), contrast=sign.contrast(), lazy=lazy)
+    data = DataOptions(**which.arguments(), contrast=sign.contrast(), lazy=lazy, tilts=ntilts)
     with Stages() as stages:
-        run = train(particles, outdir, config, data, overwrite=overwrite, progress=stages)
+        run = train(
+            particles,
+            outdir,
+            config,
+            data,
+            resume=resume,
+            overwrite=overwrite,
+            resume_command=resume_command(),
+            progress=stages,
+        )
     typer.echo(f"{run.config['zdim']} components, latents: {run.path / 'latents.npz'}")
     if analysis:
         analyze_with_stages(run)

@@ -1,13 +1,12 @@
 """`train-vae`, `train-dec`, `train-nn`: flags → settings → `methods.latent.fit.train`."""
 
 import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
+from vitreous.cli.common import resume_command
 from vitreous.cli.grouped import grouped
 from vitreous.cli.particle_flags import Particles
 from vitreous.cli.train_flags import EncoderFlags, PoseFlags, TrainFlags
@@ -181,7 +180,7 @@ def _train(
         shuffle_chunk=config.batch_size if images.shuffler_size else 1,
         shuffle_buffer=images.shuffler_size or FitOptions.shuffle_buffer,
         threads=images.max_threads,
-        resume_command=_resume_command(),
+        resume_command=resume_command(),
     )
     resume = place.goes_on(outdir)
     run = train(particles, outdir, config, data, options, resume=resume, overwrite=place.overwrite)
@@ -189,14 +188,6 @@ def _train(
         from vitreous.cli.stages import analyze_with_stages
 
         analyze_with_stages(run)
-
-
-def _resume_command() -> str:
-    """Word the command that goes on with this one."""
-    words = [word for word in ("vitreous", *sys.argv[1:]) if word != "--overwrite"]
-    if "--resume" not in words and "--load" not in words:
-        words.append("--resume")
-    return shlex.join(words)
 
 
 def _choice(flag: str, value: str | None, literal: str) -> Any:

@@ -32,7 +32,7 @@ from vitreous.particles.loader import PreparedImages
 logger = logging.getLogger(__name__)
 
 # Iterations on all images, where poses are refined.
-_JOINT = 2
+_JOINT = 4
 _JOINT_FLOOR = 0.05
 
 
