@@ -14,8 +14,8 @@ from vitreous.files import atomic_path, write_text
 from vitreous.geometry.hand import mirror, mirror_rotations
 from vitreous.maps import write_map
 from vitreous.methods.abinitio.decode import MAPS_FILE
-from vitreous.methods.abinitio.figures import draw_progress
 from vitreous.methods.abinitio.found import Found
+from vitreous.methods.abinitio.live import LiveFigures
 from vitreous.particles import ParticleTable
 from vitreous.particles.peer_pickles import save_latent_pickle
 from vitreous.reconstruction.curves import write_curves
@@ -51,15 +51,9 @@ def write_found(run: Run, table: ParticleTable, found: Found, epoch: int | None 
     write_poses(run, table, found)
     write_maps(run, found.volumes[0] * scale, found.half_maps * scale, found.fsc)
     latents = None if found.latents is None else found.latents.mean
-    draw_progress(
-        run.path / "figures",
-        found.rotation,
-        found.volumes[0] * scale,
-        found.fsc,
-        found.history,
-        run.pixel_size,
-        latents,
-    )
+    with LiveFigures(run) as pictures:
+        volume = found.volumes[0] * scale
+        pictures.show(found.rotation, volume, found.fsc, found.history, latents, at_once=True)
     if found.latents is not None:
         run.save_latents(found.latents, epoch)
         file = run.path / f"z.{epoch}.pkl"
