@@ -33,6 +33,7 @@ MISSING_FILE = {
     "analyze-landscape": "lost",
     "analyze-landscape-full": "lost",
     "analyze-convergence": "lost",
+    "benchmark": "lost --truth lost.npz",
     "select": "lost -o found.txt",
     "select-clusters": "lost.pkl --sel 1 -o found.txt",
     "regress": "lost -z 0 -o maps",

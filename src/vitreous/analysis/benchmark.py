@@ -1,0 +1,212 @@
+"""Score a run of simulated particles as the published benchmarks do, section by section."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.analysis.analyze import checked_latents
+from vitreous.analysis.decoders import VolumeSource, volumes_of
+from vitreous.analysis.landscape import sketch_latent
+from vitreous.analysis.latent_structure import latent_structure
+from vitreous.analysis.pose_scores import in_true_frame, score_poses
+from vitreous.analysis.truth_scores import check_truth_volumes, match_truth
+from vitreous.analysis.variables import particle_table
+from vitreous.errors import InputError
+from vitreous.maps import read_map
+from vitreous.metrics.information_imbalance import euclidean_distances, information_imbalance
+from vitreous.metrics.map_to_map import (
+    MAP_DISTANCES,
+    captured_variance,
+    map_distances,
+    normalise,
+)
+from vitreous.metrics.neighbourhoods import neighbourhood_curve
+from vitreous.metrics.populations import score_populations
+from vitreous.metrics.truth import Truth, score_latent
+from vitreous.metrics.volume_scores import score_per_conformation, score_per_image
+from vitreous.training.run import Run
+
+Progress = Callable[[str, int, int], None]
+Sections = dict[str, dict[str, float]]
+# Points whose distances are compared with each other.
+_COMPARED = 2000
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Say what is scored.
+
+    `images`: of the per-image FSC. `exact`: CryoBench's own shells, sign and area (see
+    `metrics.volume_scores`). `mask`: multiplied on volumes. `submitted`: volumes that stand for
+    the run in the map-to-map comparison. `volumes`: whether to decode any.
+    """
+
+    images: int = 100
+    exact: bool = True
+    mask: Path | None = None
+    submitted: int = 80
+    volumes: bool = True
+    source: VolumeSource = "decoder"
+    seed: int = 0
+
+
+def benchmark_run(
+    run: Run,
+    epoch: int,
+    truth: Truth,
+    options: BenchmarkOptions | None = None,
+    progress: Progress | None = None,
+) -> Sections:
+    """Score a run against its truth.
+
+    **Returns:** tables by the name of their section, in reading order; only what the truth
+    allows.
+
+    **Raises:** `InputError` if the truth or the mask is of another set.
+    """
+    options = options or BenchmarkOptions()
+    tell = progress or (lambda stage, done, total: None)
+    z = np.asarray(checked_latents(run, epoch).mean, np.float32)
+    table = particle_table(run, len(z))
+    truth = match_truth(truth, len(z), table)
+    sections: Sections = {}
+    decode = volumes_of(run, epoch, options.source).decode if options.volumes else None
+    if table is not None and (run.path / "poses.npz").is_file():
+        posed = score_poses(table, truth)
+        if posed is not None:
+            sections["poses"] = posed[0]
+            decode = decode and in_true_frame(decode, posed[1], run.pixel_size)
+    if decode is not None and truth.volumes is not None and truth.labels is not None:
+        check_truth_volumes(truth, run.box, run.pixel_size)
+        mask = _mask(options.mask, run.box)
+        sections |= _volume_sections(run, z, truth, decode, mask, options, tell)
+    tell("latent", 0, 1)
+    sections["latent"] = score_latent(z, truth)
+    coordinates = true_coordinates(truth)
+    if coordinates is not None:
+        sections["latent"] |= _neighbourhoods(z, coordinates)
+        sections["latent"] |= _imbalance(z, coordinates, options.seed)
+    structure = latent_structure(z, table, options.seed)
+    sections["structure"] = {"intrinsic dimension": structure.dimension}
+    for name, leak in structure.leaks.items():
+        sections["structure"][f"Δ(z → {name})"] = leak.imbalance
+        sections["structure"][f"Δ(z → {name}) by chance"] = leak.chance[0]
+    tell("latent", 1, 1)
+    return sections
+
+
+def true_coordinates(truth: Truth) -> Float[np.ndarray, "n c"] | None:
+    """Give each image's place on the true manifold: its coordinate, else its true volume's.
+
+    An angle becomes cosine and sine; volumes are placed by their principal components.
+    """
+    if truth.coordinate is not None and np.ptp(truth.coordinate) > 0:
+        if truth.period is None:
+            return truth.coordinate[:, None].astype(np.float64)
+        angle = 2 * np.pi * truth.coordinate / truth.period
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    if truth.volumes is None or truth.labels is None:
+        return None
+    flat = truth.volumes.reshape(len(truth.volumes), -1).astype(np.float64)
+    u, s, _ = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
+    return (u * s)[truth.labels]
+
+
+def _volume_sections(
+    run: Run,
+    z: np.ndarray,
+    truth: Truth,
+    decode: Callable[[np.ndarray], np.ndarray],
+    mask: np.ndarray | None,
+    options: BenchmarkOptions,
+    tell: Progress,
+) -> Sections:
+    assert truth.volumes is not None
+    assert truth.labels is not None
+    size, sections = run.pixel_size, {}
+    image = score_per_image(
+        decode, z, truth.volumes, truth.labels, size, options.images, mask, options.exact,
+        lambda done, total: tell("FSC per image", done, total),
+    )  # fmt: skip
+    sections["per-image FSC"] = image.summary()
+    state = score_per_conformation(
+        decode, z, truth.volumes, truth.labels, size, mask, options.exact,
+        lambda done, total: tell("FSC per conformation", done, total),
+    )  # fmt: skip
+    sections["per-conformation FSC"] = state.summary()
+    if options.submitted > 0:
+        tell("map to map", 0, 1)
+        sections |= _map_sections(z, truth, decode, mask, options, size)
+        tell("map to map", 1, 1)
+    return sections
+
+
+def _map_sections(
+    z: np.ndarray,
+    truth: Truth,
+    decode: Callable[[np.ndarray], np.ndarray],
+    mask: np.ndarray | None,
+    options: BenchmarkOptions,
+    size: float,
+) -> Sections:
+    """Let k-means centres, weighted by their particles, stand for the run."""
+    assert truth.volumes is not None
+    assert truth.labels is not None
+    chosen = sketch_latent(z, options.submitted, options.seed)
+    decoded = [decode(chosen.centres[k : k + 8]) for k in range(0, len(chosen), 8)]
+    submitted = normalise(np.concatenate(decoded), mask)
+    true_maps = normalise(truth.volumes, mask)
+    weight = np.bincount(truth.labels, minlength=len(true_maps)).astype(np.float64)
+    claimed = chosen.sizes.astype(np.float64)
+    maps: dict[str, float] = {"submitted volumes": float(len(chosen))}
+    populations: dict[str, float] = {}
+    flat = true_maps.reshape(len(true_maps), -1)
+    first = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[0][:, 0]
+    window = 5 if len(true_maps) >= 25 else 1
+    for kind in MAP_DISTANCES:
+        cost = map_distances(true_maps, submitted, kind, size)
+        nearest = float(np.average(cost.min(axis=1), weights=weight))
+        maps[f"{kind}, nearest to each true map"] = nearest
+        score = score_populations(cost, weight, claimed, first, window, seed=options.seed)
+        populations[f"{kind}: earth mover's distance"] = score.emd
+        populations[f"{kind}: least possible"] = score.emd_best
+        populations[f"{kind}: KL of the best from the submitted"] = score.kl_forward
+        populations[f"{kind}: KL of the submitted from the best"] = score.kl_backward
+    rank = min(5, len(true_maps) - 1, len(submitted) - 1)
+    spanned, back = captured_variance(true_maps, submitted, rank)
+    maps[f"captured variance, rank {rank}"] = (spanned + back) / 2
+    return {"map to map": maps, "populations": populations}
+
+
+def _neighbourhoods(z: np.ndarray, coordinates: np.ndarray) -> dict[str, float]:
+    # Images of one state tie: a trace of noise deals them a random order.
+    scale = 1e-6 * max(float(np.std(coordinates)), 1e-12)
+    noise = np.random.default_rng(0).standard_normal(coordinates.shape)
+    curve = neighbourhood_curve(z.astype(np.float64), coordinates + scale * noise)
+    if not curve.k:
+        return {}
+    found: dict[str, float] = {}
+    for place in dict.fromkeys((0, len(curve.k) - 1)):
+        k = curve.k[place]
+        found[f"neighbourhood similarity, k = {k}"] = float(curve.mean[place])
+        found[f"neighbourhood similarity, k = {k}, chance"] = float(curve.chance[place])
+    return found
+
+
+def _imbalance(z: np.ndarray, coordinates: np.ndarray, seed: int) -> dict[str, float]:
+    rows = np.sort(np.random.default_rng(seed).permutation(len(z))[:_COMPARED])
+    own = euclidean_distances(z[rows].astype(np.float64))
+    found = information_imbalance(own, euclidean_distances(coordinates[rows]))
+    return {"Δ(z → truth)": found.forward, "Δ(truth → z)": found.backward}
+
+
+def _mask(path: Path | None, box: int) -> np.ndarray | None:
+    if path is None:
+        return None
+    mask = read_map(path).data
+    if mask.shape != (box, box, box):
+        raise InputError(f"{path}: a mask of {mask.shape} for volumes of a box of {box}")
+    return mask
