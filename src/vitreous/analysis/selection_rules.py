@@ -91,11 +91,10 @@ def _compared(node: ast.Compare, choices: Choices, rule: str) -> Mask:
         column = choices.column(_name(terms[0]))
         found = np.isin(column, _alike(column, list(wanted)))
         return ~found if isinstance(node.ops[0], ast.NotIn) else found
-    # In `"a.mrc" == name` both could be columns: the one that is a bare name is.
-    if sum(columns) != 1:
-        columns = [isinstance(term, ast.Name) for term in terms]
-        if sum(columns) != 1:
-            columns = [k == 0 and _is_name(term) for k, term in enumerate(terms)]
+    if sum(columns) > 1:
+        # Of `rlnMicrographName == "a.mrc"` the bare word is the column, else the first text.
+        bare = [isinstance(term, ast.Name) for term in terms]
+        columns = bare if any(bare) else [True] + [False] * (len(terms) - 1)
     if sum(columns) != 1:
         raise _refusal(node, rule)
     column = choices.column(_name(terms[columns.index(True)]))

@@ -20,10 +20,9 @@ def intrinsic_dimension(
 
     **Source:** Facco, d'Errico, Rodriguez & Laio (2017) Sci. Rep. 7, 12140 (TWO-NN).
     """
-    points = np.unique(points, axis=0)
+    points = np.unique(points[:: max(1, -(-len(points) // largest))], axis=0)
     if len(points) < 10:
         return float("nan")
-    points = points[:: -(-len(points) // largest)]
     distance, _ = NearestNeighbors(n_neighbors=2).fit(points).kneighbors()
     ratio = np.sort(distance[:, 1] / distance[:, 0])
     kept = round((1 - discard) * len(ratio))
