@@ -6,7 +6,7 @@ from sklearn.neighbors import NearestNeighbors
 
 
 def outlier_score(
-    z: Float[np.ndarray, "n d"], k: int = 20, largest: int = 200_000, seed: int = 0
+    z: Float[np.ndarray, "n d"], k: int = 20, largest: int = 20_000, seed: int = 0
 ) -> Float[np.ndarray, " n"]:
     """Score each point by how much sparser it lies than its own neighbours do.
 
