@@ -7,7 +7,7 @@ sets the prior and the number of components. Then both become one estimate.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +24,7 @@ from vitreous.methods.subspace.estimate import (
 from vitreous.methods.subspace.gauge import half_set_correlation
 from vitreous.methods.subspace.maximisation import normal_equations
 from vitreous.methods.subspace.model import Band, Noise, log_density
-from vitreous.methods.subspace.passes import Passes
+from vitreous.methods.subspace.passes import Passes, no_sums
 from vitreous.methods.subspace.schedule import Step
 from vitreous.methods.subspace.sweep import Seen, Sums
 from vitreous.particles.loader import PreparedImages
@@ -68,22 +68,19 @@ class Fit:
     data: PreparedImages
 
 
-def compile_steps(passes: Passes, groups: int) -> None:
-    """Have what lies between two passes compiled before the data are there; see `Passes`.
+def compile_steps(band: Band, images: int, groups: int, place: Callable[[Any], Any]) -> None:
+    """Have what lies between two passes compiled before there are images.
 
-    **Arguments:** `groups`: of optics.
+    **Arguments:** `groups`: of optics. `place`: puts arrays where `Passes.place` will.
     """
-    band, images = passes.band, len(passes.data)
     box, none = (band.size,) * 3, np.zeros(images, np.int32)
     noise = first_noise(np.append(none[1:], groups - 1), band)
     maps = np.zeros((2, *box), np.float32), np.zeros((band.fields, *box), np.float32)
-    estimate = passes.place(start(*maps, none, noise, band, 0))
-    sums = passes.no_sums(groups)
+    estimate = place(start(*maps, none, noise, band, 0))
+    sums = place(no_sums(band, groups))
     equations = normal_equations(sums, estimate.subspace.grid, band)
-    mask = passes.place(jnp.asarray(maps[1]))
-    estimate, _, _ = improve(estimate, sums, equations, mask, 0.5, band)
-    together(passes.place(estimate), band)
-    passes.warm_up(estimate.subspace, groups)
+    estimate, _, _ = improve(estimate, sums, equations, place(jnp.asarray(maps[1])), 0.5, band)
+    together(place(estimate), band)
 
 
 def fit_em(

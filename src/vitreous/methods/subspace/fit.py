@@ -6,34 +6,25 @@
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from vitreous.errors import InputError
-from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.subspace.components import plot_support
 from vitreous.methods.subspace.config import SubspaceConfig, config_from_dict
-from vitreous.methods.subspace.em import Fit, compile_steps, fit_em
+from vitreous.methods.subspace.em import Fit, fit_em
 from vitreous.methods.subspace.estimate import first_noise, start
-from vitreous.methods.subspace.expectation import ContrastPrior
-from vitreous.methods.subspace.ground import Ground, lay_ground
-from vitreous.methods.subspace.model import Band, band_mean
+from vitreous.methods.subspace.model import band_mean
 from vitreous.methods.subspace.online import fit_online
-from vitreous.methods.subspace.passes import Passes
 from vitreous.methods.subspace.poses import PoseSearch
+from vitreous.methods.subspace.preparation import Prepared, prepare_fit, sets_of, tilts_together
 from vitreous.methods.subspace.results import save_latents, save_state
-from vitreous.methods.subspace.resume import STATE, Keeper, read_ground, read_kept
+from vitreous.methods.subspace.resume import STATE, Keeper, read_kept
 from vitreous.methods.subspace.schedule import schedule
-from vitreous.particles import ImageSource, ParticleTable, read_map
-from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import Groups, group_images
-from vitreous.particles.tilts import exposure_rank, weigh_tilts
-from vitreous.reconstruction.half_sets import half_sets
-from vitreous.training.inputs import DataOptions, prepared_images, read_checked
+from vitreous.particles import ImageSource, read_map
+from vitreous.training.inputs import DataOptions, read_checked
 from vitreous.training.progress import run_log
 from vitreous.training.run import Run
 from vitreous.training.signals import stop_on_signal
@@ -41,14 +32,6 @@ from vitreous.training.signals import stop_on_signal
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-
-
-class Prepared(NamedTuple):
-    """Hold images ready to be fitted, and what of the run's settings they decided."""
-
-    passes: Passes
-    ground: Ground
-    contrast: str
 
 
 def train_subspace(
@@ -116,7 +99,7 @@ def train_subspace(
         )
     with run_log(run.path), stop_on_signal() as stop:
         keeper = Keeper(run.path, stop, resume_command)
-        prepared = _prepare(run, table, source, config, data, keeper)
+        prepared = prepare_fit(run, table, source, config, data, keeper)
         fit = fit_subspace(prepared, config, focus, progress, keeper)
         try:
             count = _supported(fit, config)
@@ -136,29 +119,6 @@ def _interrupted_run(outdir: str | os.PathLike) -> Run:
     return run
 
 
-def tilts_together(table: ParticleTable) -> Groups | None:
-    """Gather the images that show one particle; None where every image shows its own."""
-    if table.particle is None:
-        return None
-    return group_images(table.particle, exposure_rank(table))
-
-
-def image_passes(
-    data: PreparedImages, config: SubspaceConfig, poll: Callable[[], None] | None = None
-) -> Passes:
-    """Say how images are passed over."""
-    band = Band(data.box, config.shell(data.box), config.components)
-    contrast = ContrastPrior.normal(config.contrast_spread) if config.contrast else ContrastPrior()
-    groups = tilts_together(data.table)
-    return Passes(data, band, contrast, config.batch_size, groups, poll)
-
-
-def _sets(table: ParticleTable) -> tuple[np.ndarray, np.ndarray]:
-    """Say which half set and which optics group each image belongs to."""
-    half = half_sets(len(table), table.half_set, table.particle)
-    return half, np.unique(table.optics_group, return_inverse=True)[1].astype(np.int32)
-
-
 def fit_subspace(
     prepared: Prepared,
     config: SubspaceConfig,
@@ -169,7 +129,7 @@ def fit_subspace(
     """Fit prepared images; see `train_subspace`."""
     passes, ground, _ = prepared
     data, band = passes.data, passes.band
-    half, groups = _sets(data.table)
+    half, groups = sets_of(data.table)
     mask = ground.mask(data.box, band.size)
     inside = np.ones_like(mask)
     if focus is not None:
@@ -199,52 +159,6 @@ def fit_subspace(
         keep=keeper,
         kept=kept,
     )
-
-
-def _prepare(
-    run: Run,
-    table: ParticleTable,
-    source: ImageSource,
-    config: SubspaceConfig,
-    data: DataOptions,
-    keeper: Keeper,
-) -> Prepared:
-    pixels = FourierPixels(source.box, (source.box - 1) // 2)
-    stored = run.config.get("normalization") or data.normalization
-    if table.particle is not None:
-        if config.refine_poses:
-            raise InputError("--refine-poses: not for tilt series, whose images share a particle")
-        table = weigh_tilts(table)
-    half, groups = _sets(table)
-
-    def prepare(contrast: str) -> Passes:
-        images = prepared_images(table, source, data, pixels, contrast, stored)
-        passes = image_passes(images, config, keeper.poll)
-        # Compiling takes one core each.
-        with ThreadPoolExecutor(1) as worker:
-            compiled = worker.submit(passes.compile_ahead, int(groups.max()) + 1)
-            compile_steps(passes, int(groups.max()) + 1)
-            compiled.result()
-        return passes
-
-    contrast = run.config.get("contrast", data.contrast)
-    passes, ground = prepare(contrast), read_ground(run.path)
-    if ground is not None:
-        keeper.ground = ground
-        return Prepared(passes, ground, contrast)
-    noise = first_noise(groups, passes.band)
-    ground = lay_ground(passes, half, noise, config.particle_diameter)
-    if contrast == "auto" and ground.is_dark:
-        logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
-        contrast = "dark"
-        passes = prepare(contrast)
-        ground = lay_ground(passes, half, noise, config.particle_diameter)
-    run.update_config(
-        normalization=[float(x) for x in passes.data.normalization],
-        contrast=contrast,
-        particle_radius=ground.radius,
-    )
-    return Prepared(passes, ground, contrast)
 
 
 def _read_focus(config: SubspaceConfig, box: int) -> Float[np.ndarray, "n n n"] | None:

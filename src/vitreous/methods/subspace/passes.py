@@ -141,6 +141,7 @@ class Passes:
             tuple(jax.ShapeDtypeStruct(plan, kind) for kind in (jnp.int32, jnp.float32)),
         )
         self._compiled = lowered.compile()
+        self._compile_rest(groups)
 
     def _plan(self, rows: Int[np.ndarray, " m"]) -> EpochPlan:
         """Cut particles into batches of images."""
@@ -148,11 +149,12 @@ class Passes:
             return epoch_plan(rows, self._batch_visits)
         return group_plan(rows, self.groups, self._batch_visits)
 
-    def warm_up(self, subspace: Subspace, groups: int) -> None:
+    def _compile_rest(self, groups: int) -> None:
         """Have what a pass needs beside its loop compiled."""
-        _table(subspace.grid, self.band)
+        shape = (2, self.band.fields, self.band.size, self.band.size, self.band.size // 2 + 1)
+        _table(self.place(jnp.asarray(np.zeros(shape, np.complex64))), self.band)
         if self.parts > 1:
-            _add(*(self.no_sums(groups) for _ in range(self.parts)))
+            _add(*(self._empty(groups) for _ in range(self.parts)))
 
     @property
     def _whole_steps(self) -> int:
@@ -191,12 +193,8 @@ class Passes:
             return jax.device_put(tree, self.data.devices[0])
         return jax.device_put(tree, jax.sharding.NamedSharding(mesh, WHOLE))
 
-    def no_sums(self, groups: int) -> Sums:
-        """Make sums of nothing, as `run` returns them."""
-        return self.place(_empty_sums(self.band, groups))
-
     def _empty(self, groups: int) -> Sums:
-        sums = self.no_sums(groups)
+        sums = self.place(no_sums(self.band, groups))
         mesh = self.data.mesh
         if one_device(mesh):
             return sums
@@ -251,7 +249,7 @@ class Passes:
         )(sums, table, batch, halves, noise, groups, collect)
 
 
-_empty_sums = partial(jax.jit, static_argnums=(0, 1))(empty_sums)
+no_sums = partial(jax.jit, static_argnums=(0, 1))(empty_sums)
 
 
 @partial(jax.jit, static_argnames="band")
