@@ -80,12 +80,14 @@ def _config(model: ModelFlags, place: PlaceFlags) -> "AbinitioConfig":
         strategy=model.strategy,
         zdim=model.zdim,
         symmetry=model.sym,
+        restarts=model.restarts,
+        passes=model.passes,
+        batch_size=model.batch_size,
         seed=place.seed,
         **chosen(
             particle_diameter=model.particle_diameter,
             max_shift=0.0 if model.no_trans else model.max_shift,
             max_shell=model.max_shell,
-            restarts=model.restarts,
             initial_map=initial,
         ),
     )

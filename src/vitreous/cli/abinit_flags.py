@@ -24,13 +24,17 @@ class ModelFlags:
         float | None, typer.Option(help="Å; density beyond is 0 [measured].")
     ] = None
     max_shift: Annotated[
-        float | None, typer.Option(help="Å that particles may lie off their centres [chosen].")
+        float | None, typer.Option(help="Å that particles may lie off their centres [box/10].")
     ] = None
     no_trans: Annotated[bool, typer.Option("--no-trans", help="Particles are centred.")] = False
     max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell used [all].")] = (
         None
     )
-    restarts: Annotated[int | None, typer.Option(help="Random starts to choose from.")] = None
+    restarts: Annotated[int, typer.Option(help="Random starts to choose from.")] = 3
+    passes: Annotated[int, typer.Option(help="Passes over all images at most.")] = 8
+    batch_size: Annotated[
+        int, typer.Option("-b", "--batch-size", help="Images scored at a time.")
+    ] = 64
     initial_map: Annotated[
         Path | None, typer.Option(help="Map (.mrc) to begin with, instead of random starts.")
     ] = None

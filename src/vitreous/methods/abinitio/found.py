@@ -18,7 +18,7 @@ class Found:
     independently beyond the first shells. `fsc`: between them, by shell. `latents`: of every
     image, or None. `score`: log likelihood ratio of each image against noise. `converged`:
     whether poses stopped moving and the half maps agree; `verdict`: that in one line. `history`:
-    one entry an epoch, plain numbers and names.
+    one entry an epoch, plain numbers and names. `is_dark`: the images had to be inverted.
     """
 
     rotation: Float[np.ndarray, "n 3 3"]
@@ -31,3 +31,4 @@ class Found:
     converged: bool
     verdict: str
     history: list[dict] = field(default_factory=list)
+    is_dark: bool = False

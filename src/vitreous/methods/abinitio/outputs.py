@@ -47,6 +47,9 @@ def write_found(run: Run, table: ParticleTable, found: Found, epoch: int | None 
     if found.volumes.shape[-1] != run.box:
         raise ValueError(f"maps of box {found.volumes.shape[-1]} for a run of box {run.box}")
     run.update_config(zdim=len(found.volumes) - 1, converged=bool(found.converged))
+    if found.is_dark:
+        # Later commands invert the images as the fit did.
+        run.update_config(contrast="dark")
     scale = float(run.config["normalization"][1]) * run.box
     write_poses(run, table, found)
     write_maps(run, found.volumes[0] * scale, found.half_maps * scale, found.fsc)
