@@ -19,7 +19,7 @@ from vitreous.methods.subspace.model import Noise, Subspace, grid_table, grid_to
 from vitreous.methods.subspace.online import fit_online, in_new_basis
 from vitreous.methods.subspace.passes import Passes
 from vitreous.methods.subspace.poses import improve_poses
-from vitreous.methods.subspace.schedule import Step
+from vitreous.methods.subspace.schedule import Step, schedule
 from vitreous.methods.subspace.sweep import add_batch, empty_sums
 from vitreous.reconstruction.masks import spherical_mask
 
@@ -225,3 +225,15 @@ def test_one_half_alone_may_be_fitted(planted):
     equations = normal_equations(sums, estimate.subspace.grid, band)
     estimate, _, _ = improve(estimate, sums, equations, jnp.asarray(masks), 0.1, band)
     assert np.isfinite(np.asarray(estimate.volumes)).all()
+
+
+@pytest.mark.parametrize(("last", "iterations"), [(2, 1), (8, 2), (14, 2), (15, 1), (60, 3)])
+def test_shells_open_in_stages_less_than_twice_as_far(last, iterations):
+    steps = schedule(last, iterations)
+    shells = [step.last_shell for step in steps]
+    assert shells[0] <= 8
+    assert shells[-1] == last
+    assert all(a <= b < 2 * a for a, b in itertools.pairwise(shells))
+    assert shells.count(last) >= iterations
+    # Halves that have not converged yet are believed more than they agree.
+    assert steps[0].floor > steps[-1].floor

@@ -121,11 +121,22 @@ def _begin(mean, mask, random, band: Band):
 
 
 @partial(jax.jit, static_argnames="band")
-def _maximise(equations: SliceSums, grid, fsc, floor, mask, band: Band):
+def _maximise(equations: SliceSums, grid, fsc, floor, mask, half, band: Band):
+    """Take the M-step of one half set: both at once would use one core."""
+
+    def of_half(array: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(array, half, 1)
+
+    equations = SliceSums(*map(of_half, equations))
     # Signal relative to the noise of now: of another iteration's noise the two would oscillate.
     weight = shell_weight(equations, band)
     penalty = half_set_penalty(weight, jnp.where(fsc > 0, fsc, 0.5), floor)
-    grid, volumes = confine(grid, solve(equations, penalty, band), mask, band)
+    return confine(of_half(grid), solve(equations, penalty, band), mask, band)
+
+
+@jax.jit
+def _join(halves) -> tuple[Array, Array, Array]:
+    grid, volumes = (jnp.concatenate(parts) for parts in zip(*halves, strict=True))
     return grid, volumes, gram_of(volumes)
 
 
@@ -151,14 +162,15 @@ def improve(
 
     **Returns:** the estimate, the inner products of its volumes, and the basis as `mix` took it.
     """
-    grid, volumes, gram = _maximise(
+    given = (
         equations,
         estimate.subspace.grid,
         estimate.fsc,
         jnp.asarray(floor, jnp.float32),
         mask,
-        band,
     )
+    halves = [_maximise(*given, jnp.asarray(half, jnp.int32), band) for half in range(2)]
+    grid, volumes, gram = _join(halves)
     moments = (np.asarray(x) for x in (gram, sums.first, sums.second, sums.particles))
     basis = new_basis(*moments)
     grid, volumes, fsc, gram = _turn(

@@ -42,14 +42,14 @@ def normal_equations(sums: Sums, grid: Complex[Array, "2 k n n h"], band: Band) 
 
 @partial(jax.jit, static_argnames="band")
 def solve(
-    equations: SliceSums, penalty: Float[Array, "2 k shells"], band: Band
-) -> Complex[Array, "2 k n n h"]:
-    """Solve for mean and components at every voxel.
+    equations: SliceSums, penalty: Float[Array, "g k shells"], band: Band
+) -> Complex[Array, "g k n n h"]:
+    """Solve for mean and components at every voxel, each of `g` sets of images by itself.
 
     **Arguments:** `penalty`: inverse prior power of each volume per shell; shells beyond its last
     are 0.
     """
-    count, size = band.fields, band.size
+    count, size, sets = band.fields, band.size, len(penalty)
     shell = fsc_shells(size).reshape(-1)
     inside = np.flatnonzero(shell < band.shells)
     place = jnp.asarray(shell[inside])
@@ -64,29 +64,29 @@ def solve(
         return jax.lax.complex(solved[:, 0], solved[:, 1])
 
     def flat(values):
-        """List the voxels in use, of both halves one after the other."""
-        values = values.reshape(2, values.shape[1], -1)[..., inside]
+        """List the voxels in use, of one set after the other."""
+        values = values.reshape(sets, values.shape[1], -1)[..., inside]
         return jnp.moveaxis(values, 1, 2).reshape(-1, values.shape[1])
 
     given = (
         flat(equations.weight),
         flat(equations.numerator),
-        jnp.tile(place, 2),
-        jnp.repeat(jnp.arange(2, dtype=jnp.int32), len(inside)),
+        jnp.tile(place, sets),
+        jnp.repeat(jnp.arange(sets, dtype=jnp.int32), len(inside)),
     )
     found = jax.lax.map(voxel, given, batch_size=_VOXELS)
-    found = jnp.moveaxis(found.reshape(2, len(inside), count), 2, 1)
-    grid = jnp.zeros((2, count, shell.size), found.dtype).at[..., inside].set(found)
-    return grid.reshape(2, count, size, size, -1)
+    found = jnp.moveaxis(found.reshape(sets, len(inside), count), 2, 1)
+    grid = jnp.zeros((sets, count, shell.size), found.dtype).at[..., inside].set(found)
+    return grid.reshape(sets, count, size, size, -1)
 
 
 @partial(jax.jit, static_argnames="band")
 def confine(
-    old: Complex[Array, "2 k n n h"],
-    new: Complex[Array, "2 k n n h"],
+    old: Complex[Array, "g k n n h"],
+    new: Complex[Array, "g k n n h"],
     mask: Float[Array, "k m m m"],
     band: Band,
-) -> tuple[Complex[Array, "2 k n n h"], Float[Array, "2 k m m m"]]:
+) -> tuple[Complex[Array, "g k n n h"], Float[Array, "g k m m m"]]:
     """Take the step from `old` to `new` and set volumes to 0 outside their masks.
 
     The bound of the curvature makes steps too short where interpolation dims; there they are
@@ -102,7 +102,7 @@ def confine(
 
 
 @partial(jax.jit, static_argnames="band")
-def shell_weight(equations: SliceSums, band: Band) -> Float[Array, "2 k shells"]:
+def shell_weight(equations: SliceSums, band: Band) -> Float[Array, "g k shells"]:
     """Return the mean weight of each volume alone (the matrix's diagonal) per shell."""
     diagonal = np.array([(k + 1) * (k + 2) // 2 - 1 for k in range(band.fields)])
     return shell_mean(equations.weight[:, diagonal], band.shells)

@@ -20,8 +20,8 @@ def component_fsc(volumes: Float[Array, "2 k m m m"], shells: int) -> Float[Arra
 
 
 def half_set_penalty(
-    weight: Float[Array, "2 k shells"], fsc: Float[Array, "k shells"], floor: float | Array
-) -> Float[Array, "2 k shells"]:
+    weight: Float[Array, "g k shells"], fsc: Float[Array, "k shells"], floor: float | Array
+) -> Float[Array, "g k shells"]:
     """Return the inverse signal power of each volume on each shell.
 
     **Arguments:** `weight`: mean weight per voxel (inverse noise power of an unregularised half
