@@ -59,6 +59,8 @@ class AmortisedConfig:
     particle over the box. `max_shift`: pixels, None for a sixteenth of the box. `symmetry`.
     `first_images`: posed at random for the first volume. `trials`: first volumes tried at low
     resolution (0: none, one random volume goes on), each with `trial_images` presentations.
+    `field_epochs`: of learning conformations once poses are found (None: 60,000 images, at least
+    ten epochs).
     `files`: what a CryoFIRE file says beyond the method.
     """
 
@@ -107,6 +109,7 @@ class AmortisedConfig:
     first_images: int = 30
     trials: int = 4
     trial_images: int = 12_000
+    field_epochs: int | None = None
     files: SeedFiles = field(default_factory=SeedFiles)
 
     def __post_init__(self) -> None:

@@ -1,15 +1,17 @@
 """Train a neural field by gradients: all of CryoFIRE, or conformations of images with poses."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from vitreous.methods.abinitio.amortised.config import AmortisedConfig
+from vitreous.errors import InputError
+from vitreous.methods.abinitio.amortised.config import AmortisedConfig, config_from_dict
 from vitreous.methods.abinitio.amortised.gradient import (
     FieldModel,
     Gradient,
@@ -21,6 +23,7 @@ from vitreous.methods.abinitio.amortised.objective import band_error
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import transfer_of
+from vitreous.training.checkpoint import fill_leaves
 from vitreous.training.evaluate import map_images
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.networks.decoder import decode_volumes
@@ -44,6 +47,26 @@ class FieldPoses(NamedTuple):
     score: Float[np.ndarray, " n"]
     latents: Latents | None
     volumes: Float[np.ndarray, "k b b b"]
+
+
+def after_poses(config: AmortisedConfig, images: int) -> AmortisedConfig:
+    """Return the settings of the phase that follows once poses are found.
+
+    Neither a phase without latents nor a narrow band is needed then, and fewer epochs.
+    """
+    count = max(_LEAST_EPOCHS, -(-_FIELD_PRESENTATIONS // images))
+    return replace(
+        config,
+        scheme="gradient",
+        lr=_FIELD_RATE,
+        num_epochs=config.field_epochs or count,
+        pose_only_phase=0.0,
+        output_mask="circ",
+        batch_size=min(config.batch_size, 32),
+        pe_dim=max(config.pe_dim, 16),
+        use_gt_poses=True,
+        sym_loss=False,
+    )
 
 
 def measure_scales(data: PreparedImages, sample: Batch, radius: float) -> Scales:
@@ -77,20 +100,17 @@ def train_field(
 
     **Arguments:** `sample`: some hundred images with all their pixels. `known`: poses to keep.
     """
-    if known is not None:
-        count = max(_LEAST_EPOCHS, -(-_FIELD_PRESENTATIONS // len(data)))
-        # The poses are there: neither a phase without latents nor a narrow band is needed.
-        config = replace(
-            config,
-            lr=_FIELD_RATE,
-            num_epochs=count,
-            pose_only_phase=0.0,
-            output_mask="circ",
-            batch_size=32,
-            pe_dim=max(config.pe_dim, 16),
-        )
     radius = config.particle_share * data.box / 2
     scales = measure_scales(data, sample, radius)
+    run.update_config(
+        field={
+            "config": asdict(config),
+            "amplitude": scales.amplitude.tolist(),
+            "noise": scales.noise.tolist(),
+            "radius": scales.radius,
+            "max_shell": data.pixels.max_shell,
+        }
+    )
     method = Gradient(config, data.pixels, len(data), scales, known)
     epochs = config.epochs(len(data))
     options = FitOptions(
@@ -102,6 +122,36 @@ def train_field(
         quiet=progress is not None,
     )
     state = fit(method, data, run, options)
+    return infer(method, state, data)
+
+
+def encode(
+    run: Run,
+    data: PreparedImages,
+    rotation: Float[np.ndarray, "n 3 3"] | None = None,
+    shift: Float[np.ndarray, "n 2"] | None = None,
+) -> FieldPoses:
+    """Ask the networks of a run about images, those it was trained on or others.
+
+    **Arguments:** `run`: trained by gradients, or the folder `conformations` of one by wake and
+    sleep, whose images need poses: `rotation`, and `shift` in Å.
+
+    **Raises:** `InputError` if the run holds no such networks, or other pixels.
+    """
+    if "field" not in run.config:
+        raise InputError(f"{run.path}: holds no neural field")
+    stored = run.config["field"]
+    if int(stored["max_shell"]) != data.pixels.max_shell or run.box != data.box:
+        raise InputError(f"{run.path}: was trained on images of {run.box} pixels")
+    amplitude, noise = (np.asarray(stored[name], np.float32) for name in ("amplitude", "noise"))
+    scales = Scales(amplitude, noise, float(stored["radius"]))
+    known = None
+    if rotation is not None and shift is not None:
+        known = Known(jnp.asarray(rotation), jnp.asarray(shift))
+    config = config_from_dict(stored["config"])
+    method = Gradient(config, data.pixels, len(data), scales, known)
+    arrays = run.checkpoints.load(run.checkpoints.at_epoch())
+    state = fill_leaves(eqx.filter_eval_shape(method.init, jax.random.key(0)), arrays)
     return infer(method, state, data)
 
 
@@ -154,10 +204,3 @@ def decode_axes(
     ]
     base = volumes[0] - np.tensordot(centre, slopes, axes=1)
     return np.concatenate([base[None], slopes]).astype(np.float32)
-
-
-def decode(
-    model: FieldModel, z: Float[Array, "m d"], max_shell: int
-) -> Float[np.ndarray, "m b b b"]:
-    """Decode volumes at latents, in the units of prepared pixels."""
-    return np.asarray(decode_volumes(model.decoder, z, max_shell, None, None))

@@ -281,7 +281,7 @@ class Gradient:
         real = jnp.maximum(jnp.sum(batch.weight), 1.0)
         data = jnp.sum(best * batch.weight) / real
         spent = jnp.sum(kl * batch.weight) / real
-        mirrored = jnp.sum((winner >= self.heads) * batch.weight) / real
+        mirrored = jnp.sum(jnp.where(winner >= self.heads, batch.weight, 0.0)) / real
         loss = data + beta * spent / self.total
         return loss, {"loss": loss, "data": data, "kl": spent, "band": radius, "mirrored": mirrored}
 

@@ -29,7 +29,7 @@ def best_guess(error: Float[Array, "b g"]) -> tuple[Float[Array, " b"], Int[Arra
     return jnp.take_along_axis(error, winner[:, None], axis=1)[:, 0], winner
 
 
-def latent_deviation(log_variance: Float[Array, "b d"]) -> Float[Array, "b d"]:
+def latent_deviation(log_variance: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """Return `σ = exp(½ log σ²)`, the same σ that the KL divergence is measured with.
 
     CryoFIRE samples with a softplus of the log-variance and measures with its exponential.

@@ -1,7 +1,5 @@
 """Where wake and sleep begin: a volume of a few images at random poses, and first spectra."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,7 +56,6 @@ def white_level(data: PreparedImages, sample: Batch, frame: Frame) -> float:
     return float((total[shells] / count[shells]).min())
 
 
-@partial(jax.jit, static_argnames=("frame", "config"))
 def first_reference(
     sample: Batch,
     white: float | Float[Array, ""],
@@ -87,7 +84,6 @@ def first_reference(
     return _reference(sample, consensus, rotation, frame.max_shell, white, frame, config)
 
 
-@partial(jax.jit, static_argnames=("frame", "config"))
 def reference_of_poses(
     sample: Batch,
     rotation: Float[Array, "b 3 3"],

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
+from vitreous.geometry.resample import resample
 from vitreous.methods.abinitio.amortised.config import AmortisedConfig, config_from_dict
-from vitreous.methods.abinitio.amortised.field_training import train_field
+from vitreous.methods.abinitio.amortised.field_training import after_poses, train_field
 from vitreous.methods.abinitio.amortised.frame import Frame
 from vitreous.methods.abinitio.amortised.gradient import Known
 from vitreous.methods.abinitio.amortised.model import PoseModel, predict
@@ -98,7 +99,8 @@ def train_amortised(
     folder = run.path / "conformations"
     exists = (folder / "config.yaml").is_file()
     inner = Run.open(folder) if exists else Run.create(folder, dict(run.config))
-    field = train_field(data, _whole_sample(data, config), config, inner, known, progress)
+    later = after_poses(config, len(data))
+    field = train_field(data, _whole_sample(data, config), later, inner, known, progress)
     return replace(found, latents=field.latents, volumes=field.volumes)
 
 
@@ -113,8 +115,13 @@ def _begin(
     """Make the first volume: given, the best of several tries, or random."""
     frame = method.frame
     white = white_level(data, _whole_sample(data, config), frame)
-    if volume is not None or config.trials == 0:
-        return first_reference(sample, white, frame, config, volume)
+    if volume is not None:
+        # The transform stays what it is: a mean would be kept instead.
+        gain = (volume.shape[0] / frame.box) ** 3
+        volume = np.asarray(resample(jnp.asarray(volume, jnp.float32), frame.box, 3)) * gain
+        return first_reference(sample, white, frame, config, volume.astype(np.float32))
+    if config.trials == 0:
+        return first_reference(sample, white, frame, config)
     tell(f"trying {config.trials} random volumes at low resolution")
     halves = np.asarray(method.halves)[np.asarray(sample.index)]
     reference, tries = best_start(sample, halves, white, frame, config)
