@@ -96,6 +96,16 @@ def test_field_obeys_friedel(domain):
 
 
 @pytest.mark.parametrize("domain", ["fourier", "hartley"])
+def test_volumes_decoded_together_are_those_decoded_alone(domain):
+    decoder = make_decoder(domain)
+    z = jax.random.normal(KEY, (3, 2))
+    together = decode_volumes(decoder, z, 5, None, None)
+    alone = [decode_volumes(decoder, z[k : k + 1], 5, None, None)[0] for k in range(3)]
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-6)
+    assert np.abs(together[0] - together[1]).max() > 1e-2
+
+
+@pytest.mark.parametrize("domain", ["fourier", "hartley"])
 @pytest.mark.parametrize("box", [12, 13])
 def test_slice_is_the_transform_of_the_volumes_projection(domain, box):
     decoder = make_decoder(domain, box)

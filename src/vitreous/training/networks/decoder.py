@@ -39,9 +39,11 @@ class Decoder(eqx.Module):
     domain: Domain = eqx.field(static=True)
 
     def field(
-        self, frequency: Float[Array, "b p 3"], latent: Float[Array, "b d"] | None
+        self, frequency: Float[Array, "#b p 3"], latent: Float[Array, "#b d"] | None
     ) -> Complex[Array, "b p"]:
         """Evaluate the neural part at frequencies in cycles/box.
+
+        Frequencies of one row serve all latents, and are encoded once.
 
         Friedel's law holds by construction: the Fourier decoder is only asked in the half space
         kz ≤ 0, the Hartley decoder at both mates.
@@ -61,7 +63,7 @@ class Decoder(eqx.Module):
         return jax.lax.complex((plus + minus) * half, (minus - plus) * half)
 
     def _network(
-        self, frequency: Float[Array, "b p 3"], latent: Float[Array, "b d"] | None
+        self, frequency: Float[Array, "#b p 3"], latent: Float[Array, "#b d"] | None
     ) -> Float[Array, "b p outputs"]:
         return self.network(self.encoding(frequency / self.box), latent)
 
@@ -101,9 +103,9 @@ def decode_volumes(
     max_shell: int,
     consensus_map: Float[Array, "n n n"] | None,
     support: Float[Array, "n n n"] | None,
-    chunk: int = 16384,
+    chunk: int = 8192,
 ) -> Float[Array, "m n n n"]:
-    """Decode volumes `(z, y, x)` in real space, one after the other, in chunks of points.
+    """Decode volumes `(z, y, x)` in real space, all together, in chunks of points.
 
     **Arguments:** `latent`: one row a volume; None decodes one homogeneous volume. `max_shell`:
     outermost shell the field was trained on. `consensus_map`: the consensus in real space, added
@@ -111,21 +113,24 @@ def decode_volumes(
     """
     box = decoder.box
     index, points = half_space_points(box, max_shell)
+    count = 1 if latent is None else latent.shape[0]
+    # Points are encoded once for all volumes; few at a time, so that layers stay in the cache.
+    chunk = max(chunk // max(count, 1), 256)
     padded = -(-len(points) // chunk) * chunk
     points = np.concatenate([points, np.zeros((padded - len(points), 3), np.float32)])
     chunks = jnp.asarray(points.reshape(-1, chunk, 3))
 
-    def one(z: Float[Array, " d"] | None) -> Float[Array, "n n n"]:
-        def piece(q: Float[Array, "c 3"]) -> Complex[Array, " c"]:
-            return decoder.field(q[None], None if z is None else z[None])[0]
+    def piece(q: Float[Array, "c 3"]) -> Complex[Array, "m c"]:
+        return decoder.field(q[None], latent)
 
-        values = jax.lax.map(piece, chunks).reshape(-1)[: len(index)]
-        half = jnp.zeros(box * box * (box // 2 + 1), jnp.complex64).at[index].set(values)
+    values = jnp.moveaxis(jax.lax.map(piece, chunks), 0, 1)
+    values = values.reshape(count, -1)[:, : len(index)]
+
+    def one(own: Complex[Array, " p"]) -> Float[Array, "n n n"]:
+        half = jnp.zeros(box * box * (box // 2 + 1), jnp.complex64).at[index].set(own)
         volume = volume_from_half_space(half.reshape(box, box, -1), box)
         if consensus_map is not None:
             volume = volume + consensus_map
         return volume if support is None else volume * support
 
-    if latent is None:
-        return one(None)[None]
-    return jax.lax.map(one, latent)
+    return jax.lax.map(one, values)
