@@ -18,6 +18,12 @@ EVALUATORS: dict[str, str] = {
     "latent": "vitreous.methods.latent.unseen:evaluate",
 }
 
+# name → "module:function"; the function takes (data with poses, zdim, diameter in Å) and returns a
+# `Landscape`: what one method may ask of another without knowing it.
+LANDSCAPES: dict[str, str] = {
+    "subspace": "vitreous.methods.subspace.found_poses:fit_landscape",
+}
+
 
 def decoder_loader(name: str) -> Callable:
     """Import the function `load_decoder(run, epoch)` of a method.
@@ -33,6 +39,14 @@ def evaluator(name: str) -> Callable:
     **Raises:** `InputError` if the method has none.
     """
     return _found(name, EVALUATORS, "unseen images cannot be evaluated by method")
+
+
+def landscape_fitter(name: str) -> Callable:
+    """Import the function of a method that fits a landscape to images with poses.
+
+    **Raises:** `InputError` if the method has none.
+    """
+    return _found(name, LANDSCAPES, "no landscape is fitted by method")
 
 
 def _found(name: str, table: dict[str, str], complaint: str) -> Callable:

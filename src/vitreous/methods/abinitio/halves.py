@@ -90,8 +90,9 @@ def one_pass(
 ) -> Halves:
     """Find poses of all images against the maps of their own half, and make new maps.
 
-    **Arguments:** `rows`: images of each half, or of one joint set. `fresh`: of which images all poses are looked at,
-    bool `(n,)`; the others start from their last ones. `low_shell`: band of the grid's scores.
+    **Arguments:** `rows`: images of each half, or of one joint set. `fresh`: of which images
+    all poses are looked at, bool `(n,)`; the others start from their last ones. `low_shell`:
+    band of the grid's scores.
     """
     pixels, data = setting.pixels, setting.data
     high_shell = band(halves.fsc, pixels.max_shell, low_shell)
@@ -186,7 +187,9 @@ def _keep(found: Poses, batch, poses: Poses) -> None:
 
 def _next(setting, halves, sums: MapSums, residual, images, found, before) -> Halves:
     pixels, shells = setting.pixels, setting.pixels.max_shell + 1
-    fsc = _agreement(setting, sums) if len(sums.weight) == 2 else halves.fsc
+    fsc = halves.fsc
+    if len(sums.weight) == 2:
+        fsc = agreement(setting, sums, setting.mask)
     curve = np.clip(fsc, 0, 1)
     if len(sums.weight) == 1:
         curve = 2 * curve / (1 + curve)
@@ -214,10 +217,12 @@ def _next(setting, halves, sums: MapSums, residual, images, found, before) -> Ha
     )
 
 
-def _agreement(setting: Setting, sums: MapSums) -> Float[np.ndarray, " shells"]:
-    """Return the FSC of the unfiltered half maps within the sphere, mean over classes."""
+def agreement(
+    setting: Setting, sums: MapSums, mask: Float[Array, "n n n"]
+) -> Float[np.ndarray, " shells"]:
+    """Return the FSC of the unfiltered half maps within a mask, mean over classes."""
     shells = setting.pixels.max_shell + 1
-    plain = [maps_unfiltered(_half(sums, h), setting.mask, shells) for h in range(2)]
+    plain = [maps_unfiltered(_half(sums, h), mask, shells) for h in range(2)]
     curves = [
         np.asarray(fourier_shell_correlation(plain[0][k], plain[1][k]))[:shells]
         for k in range(setting.classes)

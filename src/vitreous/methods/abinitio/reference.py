@@ -177,7 +177,9 @@ def particle_mask(volume: Float[np.ndarray, "n n n"], shell: int) -> Float[np.nd
 
 
 def centre_of_density(volume: Float[np.ndarray, "n n n"]) -> Float[np.ndarray, " 3"]:
-    """Find the centre of what stands out of a map, `(x, y, z)` in voxels from the box's centre."""
+    """Find the centre of what stands out of a map, bright or dark: `(x, y, z)`, voxels."""
+    if ((volume - volume.mean()) ** 3).sum() < 0:
+        volume = -volume
     level = max(2 * float(volume.std()), 0.2 * float(volume.max()))
     above = np.clip(volume - level, 0, None)
     total = above.sum()

@@ -7,7 +7,7 @@ agreeing better), **joint** (all images against the map of both halves).
 """
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vitreous.methods.abinitio.assignment import KEPT
 from vitreous.methods.abinitio.found import Found
-from vitreous.methods.abinitio.halves import Halves, one_pass
+from vitreous.methods.abinitio.halves import Halves, agreement, one_pass
 from vitreous.methods.abinitio.low_resolution import (
     STARTS,
     Estimate,
@@ -25,6 +26,7 @@ from vitreous.methods.abinitio.low_resolution import (
     held_out_evidence,
     random_start,
 )
+from vitreous.methods.abinitio.progress import Progress, load_progress, save_progress
 from vitreous.methods.abinitio.reference import (
     MapSums,
     low_passed,
@@ -64,26 +66,6 @@ class SearchOptions:
     passes: int = 8
 
 
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """Hold where a search stands; what is resumed from.
-
-    **Fields:** `starts`: done. `best`: estimate of the best of them, and its score. `halves`: see
-    `Halves`, of two half sets, later of one joint set. `agreed`: the half maps' sums and FSC when
-    they were last apart. `passes`, `joint`: done. `rests`: whether poses came to rest.
-    """
-
-    starts: int = 0
-    best: Estimate | None = None
-    score: float = -np.inf
-    halves: Halves | None = None
-    agreed: Halves | None = None
-    passes: int = 0
-    joint: int = 0
-    rests: bool = False
-    history: list[dict] = field(default_factory=list)
-
-
 def search(
     setting: Setting,
     options: SearchOptions | None = None,
@@ -98,17 +80,40 @@ def search(
     **Returns:** poses against the joint map, half maps of the passes before, and the verdict.
     """
     options = options or SearchOptions()
-    done = Progress()
-    halves = half_sets(len(setting.data), setting.data.table.half_set, setting.data.table.particle)
+    done = load_progress(store) if store is not None and store.is_file() else Progress()
+
+    def keep(done: Progress) -> None:
+        if store is not None:
+            save_progress(store, done)
+
+    table = setting.data.table
+    halves = half_sets(len(setting.data), table.half_set, table.particle)
     rows = (np.flatnonzero(halves == 0), np.flatnonzero(halves == 1))
-    done = _starts(setting, options, done, initial)
-    done = _split(setting, done, rows)
-    done = _passes(setting, options, done, rows)
+    if done.is_dark:
+        setting = setting.inverted()
+    if done.halves is None:
+        done = _starts(setting, options, done, initial, keep)
+        assert done.best is not None
+        if done.passes == 0 and not done.is_dark and shows_dark(done.best.volumes):
+            logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
+            setting = setting.inverted()
+            best = done.best._replace(volumes=-done.best.volumes)
+            done = replace(done, is_dark=True, best=best)
+        done = _split(setting, done, rows)
+        keep(done)
+    if done.joint == 0:
+        done = _passes(setting, options, done, rows, keep)
     done = _joint(setting, done)
     return _found(setting, done)
 
 
-def _starts(setting: Setting, options, done: Progress, initial) -> Progress:
+def shows_dark(volumes: Float[Array, "k n n n"]) -> bool:
+    """Tell whether the strong features of maps are negative: their third moment is."""
+    maps = np.asarray(volumes, np.float64)
+    return float(((maps - maps.mean()) ** 3).sum()) < 0
+
+
+def _starts(setting: Setting, options, done: Progress, initial, keep) -> Progress:
     if initial is not None:
         return replace(done, best=Estimate(initial, setting.image_power()), starts=1, score=0.0)
     n = len(setting.data)
@@ -128,6 +133,7 @@ def _starts(setting: Setting, options, done: Progress, initial) -> Progress:
         done = replace(done, starts=number + 1)
         if score > done.score:
             done = replace(done, best=estimate, score=score)
+        keep(done)
     assert done.best is not None
     if options.restarts > 1:
         logger.info("going on with the start of highest evidence, %.2f", done.score)
@@ -149,10 +155,12 @@ def _split(setting: Setting, done: Progress, rows) -> Progress:
     return replace(done, halves=halves)
 
 
-def _passes(setting: Setting, options, done: Progress, rows) -> Progress:
+def _passes(setting: Setting, options, done: Progress, rows, keep) -> Progress:
     n = len(setting.data)
     low = setting.shell(_GRID_SHELL)
     best = None
+    if done.agreed is not None:
+        best = (float(np.clip(done.agreed.fsc[1:], 0, 1).sum()), done.agreed)
     for number in range(done.passes, options.passes):
         assert done.halves is not None
         rng = np.random.default_rng((setting.seed, 4, number))
@@ -172,11 +180,13 @@ def _passes(setting: Setting, options, done: Progress, rows) -> Progress:
         if best is None or gain > 0:
             best = (agreement, halves)
         rests = resting >= _RESTING and gain < _GAIN
-        done = replace(done, halves=halves, passes=number + 1, rests=rests)
+        done = replace(
+            done, halves=halves, agreed=best[1], passes=number + 1, rests=done.rests or rests
+        )
+        keep(done)
         if rests:
             break
-    assert best is not None
-    return replace(done, halves=best[1], agreed=best[1])
+    return replace(done, halves=done.agreed)
 
 
 def _joint(setting: Setting, done: Progress) -> Progress:
@@ -200,6 +210,26 @@ def _joint(setting: Setting, done: Progress) -> Progress:
     return replace(done, halves=halves, joint=_JOINT)
 
 
+def refine_found(setting: Setting, found: Found, options: SearchOptions) -> Found:
+    """Refine poses that were found otherwise: passes of both half sets, then the joint map."""
+    table = setting.data.table
+    half = half_sets(len(setting.data), table.half_set, table.particle)
+    rows = (np.flatnonzero(half == 0), np.flatnonzero(half == 1))
+    sizes = np.asarray(table.pixel_size, np.float32)
+    columns = (
+        found.rotation,
+        found.shift / sizes[:, None],
+        np.zeros(len(sizes), np.int32),
+        np.zeros(len(sizes), np.float32),
+    )
+    poses = Poses._make(np.repeat(np.asarray(c)[:, None], KEPT, axis=1) for c in columns)
+    volumes = jnp.asarray(found.half_maps, jnp.float32)[:, None]
+    halves = Halves(volumes, setting.image_power(), np.asarray(found.fsc), poses=poses)
+    done = Progress(halves=halves, passes=_LEAST_PASSES)
+    done = _passes(setting, options, done, rows, lambda done: None)
+    return _found(setting, _joint(setting, done))
+
+
 def _found(setting: Setting, done: Progress) -> Found:
     halves, agreed = done.halves, done.agreed
     assert halves is not None
@@ -207,37 +237,44 @@ def _found(setting: Setting, done: Progress) -> Found:
     assert halves.poses is not None
     assert halves.sums is not None
     assert agreed.sums is not None
-    shells = setting.pixels.max_shell + 1
-    mask = setting.mask
+    shells, mask = setting.pixels.max_shell + 1, setting.mask
+    # What is reported is not masked: a mask makes noise of few voxels agree by chance.
+    whole_box = jnp.ones_like(mask)
     plain = [
-        np.asarray(maps_unfiltered(MapSums(*(part[h] for part in agreed.sums)), mask, shells))[0]
+        np.asarray(maps_unfiltered(MapSums(*(part[h] for part in agreed.sums)), whole_box, shells))[
+            0
+        ]
         for h in range(2)
     ]
+    fsc = agreement(setting, agreed.sums, whole_box)
     curve = np.clip(agreed.fsc, 0, 1)
     curve = jnp.asarray(2 * curve / (1 + curve), jnp.float32)
     whole = MapSums(*(part[0] for part in halves.sums))
     volumes = np.asarray(maps_by_fsc(whole, curve, mask, shells))
     sizes = np.asarray(setting.data.table.pixel_size, np.float32)
     poses: Poses = halves.poses
-    converged, verdict = judge(setting, done)
+    converged, verdict = judge(fsc, done.rests)
     return Found(
         rotation=np.asarray(poses.rotation[:, 0]),
         shift=np.asarray(poses.shift[:, 0]) * sizes[:, None],
         volumes=volumes,
         half_maps=np.stack(plain),
-        fsc=np.asarray(agreed.fsc),
+        fsc=fsc,
         latents=None,
         score=np.asarray(poses.score[:, 0]),
         converged=converged,
         verdict=verdict,
         history=done.history,
+        is_dark=done.is_dark,
     )
 
 
-def judge(setting: Setting, done: Progress) -> tuple[bool, str]:
-    """Say whether to believe what was found, and why."""
-    assert done.agreed is not None
-    fsc = done.agreed.fsc
+def judge(fsc: Float[np.ndarray, " shells"], rests: bool) -> tuple[bool, str]:
+    """Say whether to believe what was found, and why.
+
+    **Arguments:** `fsc`: of half maps that share no more than their first shells. `rests`: whether
+    poses stopped moving.
+    """
     beyond = fsc[_SHARED_SHELL + 1 : _SHARED_SHELL + 4]
     if not (beyond > _CREDIBLE).all():
         return False, (
@@ -246,6 +283,6 @@ def judge(setting: Setting, done: Progress) -> tuple[bool, str]:
         )
     below = np.flatnonzero(fsc[1:] < _CREDIBLE)
     last = int(below[0]) if len(below) else len(fsc) - 1
-    if not done.rests:
+    if not rests:
         return False, f"did not converge: poses still move; half maps agree to shell {last}"
     return True, f"converged: poses rest, and half maps agree to shell {last}"

@@ -1,7 +1,7 @@
 """What all phases of a search share: images, band, mask, symmetry, and how they report."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +67,16 @@ class Setting:
     def copies(self) -> Float[np.ndarray, "g 3 3"]:
         """Return the rotations of the point group, the identity first."""
         return point_group(self.symmetry)
+
+    def inverted(self) -> "Setting":
+        """Return the setting with images of the other sign."""
+        data = self.data
+        recipe = replace(data.recipe, invert=not data.recipe.invert)
+        planes = data.arrays.planes
+        if planes is not None:
+            planes = -planes
+        data = replace(data, recipe=recipe, arrays=data.arrays._replace(planes=planes))
+        return replace(self, data=data)
 
     def batches(self, rows: Int[np.ndarray, " m"]) -> Iterator[Batch]:
         """Iterate over some images, the last batch filled up with rows of weight 0."""

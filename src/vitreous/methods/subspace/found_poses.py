@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from vitreous.methods.subspace.config import SubspaceConfig
 from vitreous.methods.subspace.estimate import first_noise
@@ -15,7 +14,6 @@ from vitreous.methods.subspace.fit import Progress, fit_subspace
 from vitreous.methods.subspace.ground import lay_ground
 from vitreous.methods.subspace.model import band_limited
 from vitreous.methods.subspace.preparation import Prepared, image_passes, sets_of
-from vitreous.particles.device_data import put_columns
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.foundation import reconstruct_consensus
 from vitreous.training.landscape import Landscape
@@ -49,9 +47,8 @@ def fit_landscape(
     assert columns.rotation is not None
     rotation = np.asarray(columns.rotation)[:count]
     shift = np.asarray(columns.shift)[:count]
-    posed = at_poses(data, rotation, shift)
     pixel_size = float(np.median(np.asarray(data.table.pixel_size)))
-    consensus = jnp.asarray(reconstruct_consensus(posed, pixel_size, _BATCH).volume)
+    consensus = jnp.asarray(reconstruct_consensus(fit.data, pixel_size, _BATCH).volume)
     consensus = consensus * ground.mask(data.box, data.box)
     found = jnp.asarray(fit.volumes)
     size = found.shape[-1]
@@ -64,12 +61,3 @@ def fit_landscape(
         np.log(np.maximum(variance, 1e-12)).astype(np.float32),
     )
     return Landscape(np.asarray(volumes), latents, rotation, shift)
-
-
-def at_poses(
-    data: PreparedImages, rotation: Float[np.ndarray, "n 3 3"], shift: Float[np.ndarray, "n 2"]
-) -> PreparedImages:
-    """Return the images with other poses."""
-    table = data.table.replace(rotation=rotation, shift=shift)
-    arrays = data.arrays._replace(columns=put_columns(table, data.mesh))
-    return replace(data, table=table, arrays=arrays)
