@@ -18,8 +18,8 @@ class SubspaceConfig:
     """Hold every setting of a fit.
 
     **Fields:** `zdim`: components, None lets half sets decide. `max_shell`: outermost shell used
-    (None: 14). `iterations`: of EM in each stage of shells but the first, which has twice as many
-    and one more. `contrast`: let the contrast of images vary, by `contrast_spread` about 1.
+    (None: 14). `iterations`: of EM in each stage of shells but the first, which has twice as many.
+    `contrast`: let the contrast of images vary, by `contrast_spread` about 1.
     `focus_mask`: map file; components are 0 outside it, the mean is not. `particle_diameter`: Å,
     None measures it. `refine_poses`: also correct small pose errors, expected to be about
     `pose_spread` (degrees, Å). `online`: M-steps after every `block` images instead of every

@@ -22,14 +22,14 @@ def schedule(max_shell: int, iterations: int) -> list[Step]:
     """Plan the iterations on half sets.
 
     **Arguments:** `iterations`: in each stage but the first, where components are found: twice
-    as many and one more.
+    as many.
     """
     stages = [max_shell]
     while stages[-1] > _FIRST_SHELL:
         stages.append(max(2, round(stages[-1] / _GROWTH)))
     # A band of one stage still needs iterations that believe the halves.
     first, *later = [*stages[::-1], max_shell] if len(stages) == 1 else stages[::-1]
-    steps = [Step(first, _EARLY_FLOOR)] * (2 * iterations + 1)
+    steps = [Step(first, _EARLY_FLOOR)] * (2 * iterations)
     for number, shell in enumerate(later, 1):
         share = number / len(later)
         floor = _EARLY_FLOOR + share * (_LATE_FLOOR - _EARLY_FLOOR)
