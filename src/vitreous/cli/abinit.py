@@ -1,12 +1,13 @@
 """`abinit`: flags, or a CryoFIRE configuration → settings → `methods.abinitio.fit`."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitreous.cli.abinit_flags import ModelFlags
+from vitreous.cli.abinit_flags import ModelFlags, chosen
 from vitreous.cli.grouped import grouped
 from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags
 from vitreous.cli.train_flags import ImageFlags, PlaceFlags

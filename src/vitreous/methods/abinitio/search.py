@@ -247,10 +247,8 @@ def _found(setting: Setting, done: Progress) -> Found:
         for h in range(2)
     ]
     fsc = agreement(setting, agreed.sums, whole_box)
-    curve = np.clip(agreed.fsc, 0, 1)
-    curve = jnp.asarray(2 * curve / (1 + curve), jnp.float32)
-    whole = MapSums(*(part[0] for part in halves.sums))
-    volumes = np.asarray(maps_by_fsc(whole, curve, mask, shells))
+    # Filtered by what the half maps agree on, and without the solvent.
+    volumes = np.asarray(halves.volumes[0])
     sizes = np.asarray(setting.data.table.pixel_size, np.float32)
     poses: Poses = halves.poses
     converged, verdict = judge(fsc, done.rests)
