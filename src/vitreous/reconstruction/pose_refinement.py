@@ -127,7 +127,7 @@ def refine_poses(
     weighed: Weighed,
     poses: Poses,
     pixels: FourierPixels,
-    steps: int,
+    steps: int | Int[Array, ""],
     prior: tuple[float, float] | None = None,
 ) -> Refined:
     """Take Gauss–Newton steps from every pose; each keeps the best place it saw.

@@ -58,16 +58,16 @@ class Halves:
     last pass, degrees. `edge`: share of images near the rim of the allowed shifts.
     """
 
-    volumes: Float[Array, "2 k n n n"]
+    volumes: Float[Array, "h k n n n"]
     noise: Float[Array, " shells"]
     fsc: Float[np.ndarray, " shells"]
     sums: MapSums | None = None
     poses: Poses | None = None
-    moved: Float[np.ndarray, " n"] | None = None
+    moved: Float[np.ndarray, " images"] | None = None
     edge: float = 0.0
 
     @property
-    def score(self) -> Float[np.ndarray, " n"]:
+    def score(self) -> Float[np.ndarray, " images"]:
         """Log likelihood ratio of each image at its best pose."""
         assert self.poses is not None
         return np.asarray(self.poses.score[:, 0])

@@ -54,7 +54,7 @@ class Stage:
     """Say what some iterations do: outermost shell (of a particle that fills 62 % of the box),
     images a time, sharpness of the posterior, how many."""
 
-    shell: float | int
+    shell: int
     images: int
     sharpness: float
     iterations: int

@@ -60,7 +60,7 @@ class Setting:
         """Shells of a particle that fills 62 % of the box count 1; smaller ones vary slower."""
         return self.box / (3.2 * self.radius)
 
-    def shell(self, shell: float) -> int:
+    def shell(self, shell: int) -> int:
         """Scale a shell to the particle's size, within what the pixels hold."""
         return int(np.clip(round(shell * self.unit), 3, self.pixels.max_shell))
 
