@@ -21,8 +21,9 @@ from vitreous.methods.abinitio.amortised.train import train_amortised
 from vitreous.methods.abinitio.config import AbinitioConfig, config_from_dict, config_to_dict
 from vitreous.methods.abinitio.conformations import add_conformations
 from vitreous.methods.abinitio.found import Found
+from vitreous.methods.abinitio.live import LiveFigures
 from vitreous.methods.abinitio.outputs import write_found
-from vitreous.methods.abinitio.search import SearchOptions, refine_found, search
+from vitreous.methods.abinitio.search import SearchOptions, Watch, refine_found, search
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
@@ -93,7 +94,15 @@ def train_abinitio(
         (run.path / _STORE).unlink(missing_ok=True)
     with run_log(run.path):
         images = _prepare(run, table, source, config, data)
-        found = find_poses(images, config, run, initial, progress)
+        with LiveFigures(run) as pictures:
+            scale = images.normalization.fourier_scale(images.box)
+
+            def watch(rotation, volume, fsc, history) -> None:
+                pictures.show(rotation, volume * scale, fsc, history)
+
+            found = find_poses(
+                images, config, run, initial, progress, watch, data.contrast == "auto"
+            )
         if found.is_dark:
             was_dark = run.config["contrast"] == "dark"
             run.update_config(contrast="white" if was_dark else "dark")
@@ -108,8 +117,13 @@ def find_poses(
     run: Run,
     initial: Float[np.ndarray, "n n n"] | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
+    may_invert: bool = True,
 ) -> Found:
-    """Find poses by the strategy that is asked for; see `train_abinitio`."""
+    """Find poses by the strategy that is asked for; see `train_abinitio`.
+
+    **Arguments:** `initial`: a map in the units of the images. `watch`, `may_invert`: see `search`.
+    """
     told = progress or (lambda phase, done, of: None)
     setting = surroundings(data, config, told)
     run.update_config(
@@ -119,7 +133,7 @@ def find_poses(
         return _amortised(data, config, run, initial)
     store = run.path / _STORE
     volumes = None if initial is None else _prepared_units(initial, data)[None]
-    options = SearchOptions(config.restarts, config.passes)
+    options = SearchOptions(config.restarts, config.passes, may_invert)
     if config.strategy == "auto" and len(data) > config.large:
         return _encoder_in_between(setting, options, config, run, volumes, store)
     if config.strategy == "auto":
@@ -127,7 +141,7 @@ def find_poses(
             "%d images: a search through all of them costs less than an encoder, which is skipped",
             len(data),
         )
-    found = search(setting, options, volumes, store)
+    found = search(setting, options, volumes, store, watch)
     if config.zdim:
         landscape = setting.inverted() if found.is_dark else setting
         found = add_conformations(landscape, found, config.zdim)

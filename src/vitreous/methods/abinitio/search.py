@@ -7,6 +7,7 @@ agreeing better), **joint** (all images against the map of both halves).
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +40,8 @@ from vitreous.reconstruction.pose_refinement import Poses
 
 logger = logging.getLogger(__name__)
 
+Watch = Callable[[np.ndarray, np.ndarray, np.ndarray, list[dict]], None]
+
 # What both half sets share, and how each climbs from there.
 _SHARED_SHELL = 3
 _CLIMB = (
@@ -54,16 +57,23 @@ _LEAST_PASSES, _ANEW = 2, 0.25
 # shells gains less than this.
 _RESTING, _STILL, _GAIN = 0.8, 2.5, 0.1
 _JOINT = 3
+# Share of images near the largest shift that widens it, and how far it goes, in boxes.
+_PRESSED, _WIDEST = 0.08, 0.3
 # Half maps of noise agree in the shells they share, and no further.
 _CREDIBLE = 0.143
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Say how long a search goes on: random `restarts`, `passes` at most."""
+    """Say how long a search goes on, and what it may do.
+
+    **Fields:** `restarts`: random starts. `passes`: at most. `may_invert`: images whose map comes
+    out dark are inverted.
+    """
 
     restarts: int = 3
     passes: int = 8
+    may_invert: bool = True
 
 
 def search(
@@ -71,11 +81,13 @@ def search(
     options: SearchOptions | None = None,
     initial: Float[Array, "k n n n"] | None = None,
     store: Path | None = None,
+    watch: Watch | None = None,
 ) -> Found:
     """Find poses and maps of images.
 
     **Arguments:** `initial`: maps to begin with, in the units of prepared pixels, instead of
     random starts. `store`: file that keeps what is done; an unfinished search there goes on.
+    `watch`: called after every pass with rotations, map, FSC and history.
 
     **Returns:** poses against the joint map, half maps of the passes before, and the verdict.
     """
@@ -94,15 +106,14 @@ def search(
     if done.halves is None:
         done = _starts(setting, options, done, initial, keep)
         assert done.best is not None
-        if done.passes == 0 and not done.is_dark and shows_dark(done.best.volumes):
+        if options.may_invert and not done.is_dark and shows_dark(done.best.volumes):
             logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
             setting = setting.inverted()
             best = done.best._replace(volumes=-done.best.volumes)
             done = replace(done, is_dark=True, best=best)
         done = _split(setting, done, rows)
         keep(done)
-    if done.joint == 0:
-        done = _passes(setting, options, done, rows, keep)
+    setting, done = _passes(setting, options, done, rows, keep, watch)
     done = _joint(setting, done)
     return _found(setting, done)
 
@@ -155,7 +166,9 @@ def _split(setting: Setting, done: Progress, rows) -> Progress:
     return replace(done, halves=halves)
 
 
-def _passes(setting: Setting, options, done: Progress, rows, keep) -> Progress:
+def _passes(
+    setting: Setting, options, done: Progress, rows, keep, watch: Watch | None = None
+) -> tuple[Setting, Progress]:
     n = len(setting.data)
     low = setting.shell(_GRID_SHELL)
     best = None
@@ -184,9 +197,30 @@ def _passes(setting: Setting, options, done: Progress, rows, keep) -> Progress:
             done, halves=halves, agreed=best[1], passes=number + 1, rests=done.rests or rests
         )
         keep(done)
+        if watch is not None:
+            assert halves.poses is not None
+            shown = np.asarray(halves.volumes).mean(axis=(0, 1))
+            watch(np.asarray(halves.poses.rotation[:, 0]), shown, halves.fsc, done.history)
+        setting = _widened(setting, halves.edge)
         if rests:
             break
-    return replace(done, halves=done.agreed)
+    return setting, replace(done, halves=done.agreed)
+
+
+def _widened(setting: Setting, edge: float) -> Setting:
+    """Allow larger shifts where many images press against the largest."""
+    most = _WIDEST * setting.box
+    if edge < _PRESSED or setting.reach >= most:
+        return setting
+    reach = min(1.5 * setting.reach, most)
+    logger.warning(
+        "%.0f %% of the images lie as far off their centres as is allowed: shifts up to %.1f "
+        "pixels are looked at from now on, instead of %.1f (--max-shift)",
+        100 * edge,
+        reach,
+        setting.reach,
+    )
+    return replace(setting, reach=reach)
 
 
 def _joint(setting: Setting, done: Progress) -> Progress:
@@ -226,7 +260,7 @@ def refine_found(setting: Setting, found: Found, options: SearchOptions) -> Foun
     volumes = jnp.asarray(found.half_maps, jnp.float32)[:, None]
     halves = Halves(volumes, setting.image_power(), np.asarray(found.fsc), poses=poses)
     done = Progress(halves=halves, passes=_LEAST_PASSES)
-    done = _passes(setting, options, done, rows, lambda done: None)
+    setting, done = _passes(setting, options, done, rows, lambda done: None)
     return _found(setting, _joint(setting, done))
 
 
