@@ -69,12 +69,15 @@ def test_progress_comes_back_whole(tmp_path):
         jnp.asarray(some(2, 1, 4, 4, 4)), jnp.ones(3), some(3), sums, poses, some(5), 0.25
     )
     best = Estimate(jnp.asarray(some(1, 4, 4, 4)), jnp.ones(3))
-    done = Progress(2, best, 1.5, True, halves, halves, 3, 0, True, [{"phase": "x", "score": 1.0}])
+    done = Progress(
+        2, best, 1.5, True, halves, halves, 3, 0, True, 4.5, [{"phase": "x", "score": 1.0}]
+    )
     file = tmp_path / "search.npz"
     save_progress(file, done)
     back = load_progress(file)
     assert (back.starts, back.score, back.is_dark, back.passes) == (2, 1.5, True, 3)
     assert back.history == done.history
+    assert back.reach == 4.5
     assert back.best is not None
     np.testing.assert_array_equal(back.best.volumes, best.volumes)
     for mine in (back.halves, back.agreed):

@@ -21,7 +21,7 @@ class Progress:
     **Fields:** `starts`: done. `best`: estimate of the best of them, and its `score`. `is_dark`:
     its density is negative. `halves`: see `Halves`, of two half sets, later of one joint set.
     `agreed`: the half maps when they agreed best. `passes`, `joint`: done. `rests`: whether poses
-    came to rest. `history`: plain entries.
+    came to rest. `reach`: of shifts in pixels, once it was widened. `history`: plain entries.
     """
 
     starts: int = 0
@@ -33,10 +33,11 @@ class Progress:
     passes: int = 0
     joint: int = 0
     rests: bool = False
+    reach: float | None = None
     history: list[dict] = field(default_factory=list)
 
 
-_PLAIN = ("starts", "score", "is_dark", "passes", "joint", "rests", "history")
+_PLAIN = ("starts", "score", "is_dark", "passes", "joint", "rests", "reach", "history")
 
 
 def save_progress(file: Path, done: Progress) -> None:

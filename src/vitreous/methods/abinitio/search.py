@@ -103,6 +103,8 @@ def search(
     rows = (np.flatnonzero(halves == 0), np.flatnonzero(halves == 1))
     if done.is_dark:
         setting = setting.inverted()
+    if done.reach is not None:
+        setting = replace(setting, reach=done.reach)
     if done.halves is None:
         done = _starts(setting, options, done, initial, keep)
         assert done.best is not None
@@ -174,7 +176,7 @@ def _passes(
     best = None
     if done.agreed is not None:
         best = (float(np.clip(done.agreed.fsc[1:], 0, 1).sum()), done.agreed)
-    for number in range(done.passes, options.passes):
+    for number in range(done.passes, done.passes if done.rests else options.passes):
         assert done.halves is not None
         rng = np.random.default_rng((setting.seed, 4, number))
         fresh = np.ones(n, bool) if number < _LEAST_PASSES else rng.random(n) < _ANEW
@@ -196,12 +198,13 @@ def _passes(
         done = replace(
             done, halves=halves, agreed=best[1], passes=number + 1, rests=done.rests or rests
         )
+        setting = _widened(setting, halves.edge)
+        done = replace(done, reach=setting.reach)
         keep(done)
         if watch is not None:
             assert halves.poses is not None
             shown = np.asarray(halves.volumes).mean(axis=(0, 1))
             watch(np.asarray(halves.poses.rotation[:, 0]), shown, halves.fsc, done.history)
-        setting = _widened(setting, halves.edge)
         if rests:
             break
     return setting, replace(done, halves=done.agreed)
