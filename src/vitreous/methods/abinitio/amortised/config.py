@@ -38,7 +38,7 @@ class SeedFiles:
 
 @dataclass(frozen=True)
 class AmortisedConfig:
-    """Hold every setting; the defaults won in `benchmarks/abinitio_amortised.py`.
+    """Hold every setting; `benchmarks/abinitio_amortised.py` compares variants.
 
     **Fields of CryoFIRE**, grouped: *loop* `num_epochs` (None: as many as the set needs),
     `batch_size`, `lr`, `wd`, `seed`. *Encoder* `depth_cnn`, `channels_cnn`, `kernel_size_cnn`,
