@@ -217,6 +217,13 @@ def blob_ctf(tomogram, particle, tilt, box=24, pixel_size=4.0):
     return np.sqrt(1 - 0.1**2) * np.sin(chi) + 0.1 * np.cos(chi)
 
 
+def blob_decay(tomogram, tilt, box=24, pixel_size=4.0):
+    """What is left of the amplitudes after the dose of a tilt (Grant & Grigorieff 2015)."""
+    k = np.fft.fftfreq(box, pixel_size)
+    square = np.maximum(k**2 + k[:, None] ** 2, 1e-12)
+    return np.exp(-0.5 * tomogram.dose[tilt] / (0.245 * square ** (-1.665 / 2) + 2.81))
+
+
 def test_a_simulated_tilt_series_gives_its_molecule_back(tmp_path):
     generator = np.random.default_rng(5)
     count = 16
@@ -245,14 +252,27 @@ def test_a_simulated_tilt_series_gives_its_molecule_back(tmp_path):
     found = agreement(table)
     assert found > 0.95
 
+    def factor(particle, tilt):
+        return blob_ctf(tomogram, particle, tilt) * blob_decay(tomogram, tilt)
+
     def multiplied(tomogram, particle, tilt):
         image = blob_image(tomogram, particle, tilt)
-        return np.fft.ifft2(np.fft.fft2(image) * blob_ctf(tomogram, particle, tilt)).real
+        return np.fft.ifft2(np.fft.fft2(image) * factor(particle, tilt)).real
 
-    # RELION's own way: images multiplied by their CTF, and said to be so.
+    # RELION's own way: images multiplied by CTF and dose weight, and said to be so.
     optics = {"CtfDataAreCtfPremultiplied": [1]}
     project = Project(tmp_path / "q", [tomogram], box=24, image=multiplied, optics=optics).write()
-    assert agreement(read_particles(project.particles)) > 0.95
+    weighted = read_particles(project.particles)
+    assert agreement(weighted) > 0.95
+    # Both are taken off, so that a dose counts once. The first particle's tilt exposed last:
+    last = int(np.flatnonzero(table.particle == 0)[-1])
+    tilt = int(np.flatnonzero(tomogram.dose == table.dose[last])[0])
+    rows = np.array([last])
+    undone, recorded = (np.fft.fft2(ImageSource(t).read(rows)[0]) for t in (weighted, table))
+    clear = np.abs(factor(0, tilt)) > 0.11
+    clear[0, 0] = False
+    assert table.dose[last] >= 15
+    np.testing.assert_allclose(undone[clear], recorded[clear], atol=0.02 * np.abs(recorded).max())
     # What each part is worth: without it the map is clearly another.
     ctf = table.ctf._replace(
         defocus_u=2 * table.ctf.defocus_u.mean() - table.ctf.defocus_u,

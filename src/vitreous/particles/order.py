@@ -93,12 +93,15 @@ def first_of_groups(groups: Groups, size: int) -> Groups:
 
 
 def draw_from_groups(groups: Groups, size: int, seed: int, epoch: int) -> Groups:
-    """Draw `size` images of each group for one epoch, without repeats; filling ones come last."""
+    """Draw `size` images of each group for one epoch, without repeats, in the group's order.
+
+    Filling images come last.
+    """
     if size >= groups.size:
         return groups
     generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     lot = generator.random(groups.rows.shape) + (groups.weight == 0)
-    chosen = np.argsort(lot, axis=1)[:, :size]
+    chosen = np.sort(np.argsort(lot, axis=1)[:, :size], axis=1)
     rows, weight = (np.take_along_axis(field, chosen, axis=1) for field in groups)
     return Groups(rows, weight)
 

@@ -14,6 +14,7 @@ from vitreous.errors import InputError
 from vitreous.mrc import MrcHeader, as_float32, read_header
 from vitreous.particles.paths import missing_stack
 from vitreous.particles.table import ParticleTable
+from vitreous.particles.tilts import fading_dose
 from vitreous.particles.unmultiplied import undo_ctf
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class ImageSource:
         """Read images by their rows in the table, in any order, repeats allowed.
 
         What the table knows to have been done to images is undone: inverted contrast (`sign`),
-        and multiplication by the CTF (`ctf_applied`), as far as it can be.
+        and multiplication by the CTF (`ctf_applied`) and, in tilt series, by the decay with the
+        dose, as far as it can be.
 
         **Returns:** float32, shape `(b, n, n)`. **Raises:** `InputError` if their boxes differ,
         or if a stack was changed since it was checked.
@@ -86,7 +88,7 @@ class ImageSource:
             rows = np.flatnonzero(self.table.ctf_applied[index])
             own = self.table.select(index[rows])
             assert own.ctf is not None
-            images[rows] = undo_ctf(images[rows], own.ctf, own.pixel_size)
+            images[rows] = undo_ctf(images[rows], own.ctf, own.pixel_size, fading_dose(own))
         return images
 
     def _read_run(self, stack: int, first: int, count: int) -> np.ndarray:
