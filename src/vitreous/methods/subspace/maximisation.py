@@ -6,6 +6,7 @@ row sums (De Pierro's bound). Solving with the bound never lowers the likelihood
 neighbouring voxels are coupled by interpolation.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -54,14 +55,14 @@ def solve(
     inside = np.flatnonzero(shell < band.shells)
     place = jnp.asarray(shell[inside])
 
-    def voxel(given):
+    def voxels(given):
         packed, numerator, where, half = given
         matrix = unpack_symmetric(packed, count)
         diagonal = penalty[half, :, where]
-        matrix = matrix + diagonal[:, None] * jnp.eye(count, dtype=matrix.dtype)
+        matrix = matrix + diagonal[..., None] * jnp.eye(count, dtype=matrix.dtype)[None]
         right = jnp.stack([numerator.real, numerator.imag], axis=-1)
         solved = solve_positive(matrix, right)
-        return jax.lax.complex(solved[:, 0], solved[:, 1])
+        return jax.lax.complex(solved[..., 0], solved[..., 1])
 
     def flat(values):
         """List the voxels in use, of one set after the other."""
@@ -74,10 +75,25 @@ def solve(
         jnp.tile(place, sets),
         jnp.repeat(jnp.arange(sets, dtype=jnp.int32), len(inside)),
     )
-    found = jax.lax.map(voxel, given, batch_size=_VOXELS)
+    found = _in_chunks(voxels, given)
     found = jnp.moveaxis(found.reshape(sets, len(inside), count), 2, 1)
     grid = jnp.zeros((sets, count, shell.size), found.dtype).at[..., inside].set(found)
     return grid.reshape(sets, count, size, size, -1)
+
+
+def _in_chunks(run: Callable[[tuple[Array, ...]], Array], given: tuple[Array, ...]) -> Array:
+    """Run over equal chunks of rows, the last filled up with copies of the last row."""
+    rows = len(given[0])
+    chunks = -(-rows // _VOXELS)
+    each = -(-rows // chunks)
+    spare = chunks * each - rows
+
+    def cut(values: Array) -> Array:
+        values = jnp.concatenate([values, jnp.repeat(values[-1:], spare, axis=0)])
+        return values.reshape(chunks, each, *values.shape[1:])
+
+    found = jax.lax.map(run, tuple(cut(values) for values in given))
+    return found.reshape(chunks * each, *found.shape[2:])[:rows]
 
 
 @partial(jax.jit, static_argnames="band")
