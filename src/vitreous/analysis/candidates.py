@@ -156,8 +156,8 @@ class Candidates:
             raise InputError(f"no column {name!r}; there are {', '.join(self.names())}")
         return values
 
-    def names(self) -> list[str]:
-        """List the columns a rule can ask for."""
+    def names_of_run(self) -> list[str]:
+        """List the columns that the run itself knows, without its particle file."""
         names = ["row"]
         if self.z is not None and self.z.shape[1]:
             for kind in ("z", "pc"):
@@ -171,6 +171,11 @@ class Candidates:
             if found := self._landscape_files("vpc"):
                 count = np.load(found[0], mmap_mode="r").shape[1]
                 names += [f"vpc{k + 1}" for k in range(count)]
+        return names
+
+    def names(self) -> list[str]:
+        """List the columns a rule can ask for."""
+        names = self.names_of_run()
         source = self.table.source
         if isinstance(source, StarFile):
             own = list(source.main.columns) + list(source.optics.columns if source.optics else ())

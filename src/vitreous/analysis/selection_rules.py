@@ -5,6 +5,7 @@ It is a small part of Python's own expressions, parsed by `ast` and never run as
 - `name < 2`, `1 <= name < 2`, `name == 3`, `name in (1, 3, 5)`: ranges and values of a column;
   names that are no identifiers are quoted: `"ctf/df1_A" < 15000`;
 - `near(250, k=500)`: the 500 particles nearest in the latent space to row 250;
+- `lasso("pc1", "pc2", [(0, 0), (2, 0), (1, 3)])`: those inside a polygon of a plane;
 - `rows("good.txt")`: the rows an index file lists; `saved("good")`: an earlier selection;
 - `and`, `or`, `not` and parentheses.
 """
@@ -17,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Shaped
 
+from vitreous.analysis.lasso import inside_polygon
 from vitreous.errors import InputError
 
 Mask = Bool[np.ndarray, " n"]
@@ -119,6 +121,10 @@ def _called(
         row, k = values[0], named.get("k", values[-1])
         if isinstance(row, int) and isinstance(k, int):
             return choices.near(row, k)
+    elif name == "lasso" and len(values) == 3 and not named:
+        across, up, polygon = values
+        if isinstance(across, str) and isinstance(up, str) and isinstance(polygon, list | tuple):
+            return inside_polygon(_numbers(across, choices), _numbers(up, choices), polygon)
     elif len(values) == 1 and isinstance(values[0], str) and not named:
         if name == "rows":
             return choices.listed(values[0])
@@ -126,8 +132,15 @@ def _called(
             return choices.saved(values[0])
     raise InputError(
         f'rule {rule!r}: {name}(…) is not understood; there are near(row, k), rows("file"), '
-        'saved("name")'
+        'saved("name"), lasso("x", "y", [corners])'
     )
+
+
+def _numbers(name: str, choices: Choices) -> np.ndarray:
+    column = choices.column(name)
+    if column.dtype.kind not in "fiu":
+        raise InputError(f"{name!r} is no column of numbers: a lasso needs two of them")
+    return column.astype(np.float64)
 
 
 def _is_name(node: ast.expr) -> bool:

@@ -78,6 +78,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "analyze_convergence",
         "Whether a fit has converged.",
     ),
+    "dashboard": ("dashboard", "dashboard", "A run in the browser."),
     "benchmark": ("benchmark", "benchmark", "Scores of a simulated set beside published ones."),
     "select": ("select", "select", "Choose particles of a run, and take them back."),
     "select-clusters": ("select", "select_clusters", "Rows of the clusters given."),

@@ -1,0 +1,1 @@
+"""The browser view of a run: a local server (`app`, `routes/`) and the page it serves (`page/`)."""
