@@ -1,0 +1,64 @@
+"""Columns of a particle file under their own names, one value a row of the table."""
+
+import numpy as np
+from jaxtyping import Shaped
+
+from vitreous.errors import InputError
+from vitreous.particles.cryosparc import CsData
+from vitreous.particles.relion_tomo import is_tomo_table
+from vitreous.particles.star import StarFile
+from vitreous.particles.table import ParticleTable
+
+
+def source_names(table: ParticleTable) -> list[str]:
+    """List the columns of the file a table came from."""
+    source = table.source
+    if isinstance(source, StarFile):
+        own = list(source.main.columns) + list(source.optics.columns if source.optics else ())
+    else:
+        own = list(source.table.dtype.names or ()) if isinstance(source, CsData) else []
+    return list(dict.fromkeys(own))
+
+
+def source_column(table: ParticleTable, name: str) -> Shaped[np.ndarray, " n"] | None:
+    """Look a column up in the file a table came from; None if it has none of that name.
+
+    Of a field of several numbers (cryoSPARC) one is asked for: `alignments3D/shift[0]`.
+
+    **Raises:** `InputError` if the number is missing.
+    """
+    source = table.source
+    if isinstance(source, CsData):
+        field, _, place = name.partition("[")
+        values = source.column(field)
+        if values is None:
+            return None
+        values = values[table.row]
+        if values.ndim > 1:
+            if not place.rstrip("]").isdigit() or int(place.rstrip("]")) >= values.shape[1]:
+                raise InputError(f"{field} holds {values.shape[1]} numbers: ask for {field}[0]")
+            values = values[:, int(place.rstrip("]"))]
+        return values.astype(str) if values.dtype.kind == "S" else values
+    if not isinstance(source, StarFile):
+        return None
+    if name in source.main.columns:
+        return numbers_or_text(source.main.text(name))[star_rows(table)]
+    if source.optics is not None and name in source.optics.columns:
+        return numbers_or_text(source.optics.text(name))[table.optics_group]
+    return None
+
+
+def star_rows(table: ParticleTable) -> np.ndarray:
+    """Return the row of the `.star` file's main table that each row of a table stands for."""
+    assert isinstance(table.source, StarFile)
+    rows = table.particle if is_tomo_table(table.source) else table.row
+    assert rows is not None
+    return rows
+
+
+def numbers_or_text(cells: list[str]) -> Shaped[np.ndarray, " n"]:
+    """Read cells as numbers if all of them are, else as text."""
+    try:
+        return np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        return np.array(cells)
