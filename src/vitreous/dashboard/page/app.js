@@ -1,0 +1,96 @@
+// Starts the page: asks what run this is, builds its views, and joins them.
+
+import { ApiError, getJson } from "./core/api.js";
+import { Columns } from "./core/columns.js";
+import { commandLog } from "./core/commands.js";
+import { h, notice } from "./core/dom.js";
+import { header } from "./core/header.js";
+import { shortcuts } from "./core/keys.js";
+import { Store } from "./core/store.js";
+import { tabs } from "./core/tabs.js";
+import { themeButton } from "./core/theme.js";
+import { landscapePanel } from "./landscape/panel.js";
+import { LatentView } from "./latent/view.js";
+import { particlePanel } from "./particles/panel.js";
+import { selectionPanel } from "./selection/panel.js";
+import { Selection } from "./selection/selection.js";
+import { trainingPanel } from "./training/panel.js";
+import { trajectoryPanel } from "./trajectories/panel.js";
+import { volumePanel } from "./volume/panel.js";
+import { Viewport } from "./volume/viewport.js";
+
+const app = document.getElementById("app");
+
+async function open() {
+  const theme = themeButton();
+  let run;
+  try {
+    run = await getJson("api/run");
+  } catch (error) {
+    app.replaceChildren(notice("error", "The run cannot be shown", error instanceof ApiError ? error.message : String(error)));
+    return;
+  }
+  document.title = `${run.name} · vitreous`;
+  if (run.columns.length) build(run, theme);
+  else buildWithoutLatents(run, theme);
+}
+
+// A fit before its first latents: its curves are all there is.
+function buildWithoutLatents(run, theme) {
+  const store = new Store({ tab: "training" });
+  const panel = h("main", { class: "lone" },
+    notice("empty", "No latents yet", run.state === "training" ? "The latent view opens with the first checkpoint; until then, the curves of the fit." : run.warnings[0] || "This run has none."),
+    trainingPanel(store, run));
+  app.replaceChildren(header(run, theme), panel, commandLog());
+  document.body.dataset.ready = "true";
+}
+
+function build(run, theme) {
+  const columns = new Columns(run.columns);
+  const coloured = run.columns.find((c) => c.name === "cluster")?.name || null;
+  const store = new Store({
+    x: run.defaultX, y: run.defaultY, z: null, colour: coloured, palette: "viridis",
+    bits: null, selected: 0, rule: null, selectionError: null,
+    cursor: null, anchors: [], path: null, picking: false,
+    tab: run.state === "training" ? "training" : "volume",
+  });
+  const selection = new Selection(store);
+  const plotHost = h("main", { class: "latent", "aria-label": "Latent space" });
+  const viewport = new Viewport();
+  const latent = new LatentView(plotHost, store, columns, run);
+  const workspace = tabs(store, viewport.node, {
+    volume: ["Volume", volumePanel(store, run, viewport, latent)],
+    trajectories: ["Trajectories", trajectoryPanel(store, run, viewport, latent)],
+    particles: ["Particles", particlePanel(store, run)],
+    landscape: ["Landscape", landscapePanel(store, viewport)],
+    training: ["Training", trainingPanel(store, run)],
+  });
+  join(latent, selection, store);
+  shortcuts(latent, selection);
+  app.replaceChildren(
+    header(run, theme),
+    h("div", { class: "work" }, selectionPanel(selection, store, columns, run), plotHost, workspace),
+    commandLog(),
+  );
+  latent.plot.resize();
+  latent.start().then(() => (document.body.dataset.ready = "true"));
+}
+
+// What the hand does on the plot, as selections, picks and anchors.
+function join(latent, selection, store) {
+  latent.addEventListener("pick", ({ detail }) => {
+    if (detail.index < 0) return;
+    if (store.get("picking")) store.set({ anchors: [...store.get("anchors"), detail.index] });
+    store.set({ cursor: detail.index });
+  });
+  latent.addEventListener("lasso", ({ detail }) => {
+    const polygon = detail.points.map((p) => latent.toValues(p).map((v) => Number(v.toPrecision(6))));
+    selection.add({ lasso: { x: store.get("x"), y: store.get("y"), polygon } }, detail);
+  });
+  latent.addEventListener("category", ({ detail: { column, index } }) => {
+    const rule = column.name === "cluster" ? { cluster: [Number(column.categories[index])] } : { range: { column: column.name, low: index, high: index } };
+    selection.add(rule);
+  });
+}
+
+open();
