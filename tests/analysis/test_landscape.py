@@ -12,9 +12,10 @@ from vitreous.analysis.convergence import (
     analyze_convergence,
     comparable_epochs,
 )
-from vitreous.analysis.landscape import LandscapeOptions, analyze_landscape, sketch_latent
+from vitreous.analysis.landscape import LandscapeOptions, analyze_landscape
 from vitreous.analysis.landscape_full import FullOptions, analyze_landscape_full
 from vitreous.analysis.postprocess import VolumeOptions
+from vitreous.analysis.sketch import sketch_latent
 from vitreous.analysis.smooth_map import fit_smooth_map
 from vitreous.analysis.volume_space import fit_volume_space
 from vitreous.cli.main import main

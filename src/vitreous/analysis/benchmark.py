@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from vitreous.analysis.analyze import checked_latents
 from vitreous.analysis.decoders import VolumeSource, volumes_of
-from vitreous.analysis.landscape import sketch_latent
 from vitreous.analysis.latent_structure import latent_structure
 from vitreous.analysis.pose_scores import in_true_frame, score_poses
+from vitreous.analysis.sketch import sketch_latent
 from vitreous.analysis.truth_scores import check_truth_volumes, match_truth
 from vitreous.analysis.variables import particle_table
 from vitreous.errors import InputError

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from vitreous.analysis.analyze import checked_latents
 from vitreous.analysis.decoders import run_decoder
 from vitreous.analysis.facts import learning_curves
-from vitreous.analysis.landscape import sketch_latent
 from vitreous.analysis.plots import RUST, TEAL, new_figure, save
 from vitreous.analysis.postprocess import VolumeOptions, process_volume
+from vitreous.analysis.sketch import sketch_latent
 from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.maps import write_map

@@ -1,11 +1,12 @@
 """Something that decodes, from whatever a user points at: a run, a file in it, peers' weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.training.run import Run
@@ -18,12 +19,24 @@ class Decoder:
     """Decode latents to volumes.
 
     `decode`: `(m, d)` → `(m, n, n, n)`. `dimensions`: d, 0 for a homogeneous model, None if it
-    cannot be told. `pixel_size`: Å per voxel, None if it is not known.
+    cannot be told. `pixel_size`: Å per voxel, None if it is not known. `decode_many`: latents and
+    a tolerance, see `Run.decode_many`; None where there is no faster way than `decode`.
     """
 
     decode: Callable[[np.ndarray], np.ndarray]
     dimensions: int | None
     pixel_size: float | None
+    decode_many: Callable[[np.ndarray, float], Iterator[np.ndarray]] | None = None
+
+    def many(
+        self, z: Float[np.ndarray, "m d"], tolerance: float = 0.0, batch: int = 8
+    ) -> Iterator[Float[np.ndarray, "b n n n"]]:
+        """Yield the volumes of many latents, a few at a time."""
+        if self.decode_many is not None:
+            yield from self.decode_many(z, tolerance)
+            return
+        for start in range(0, len(z), batch):
+            yield np.asarray(self.decode(z[start : start + batch]))
 
 
 def open_decoder(weights: Path, config: Path | None = None, epoch: int | None = None) -> Decoder:
@@ -56,7 +69,12 @@ def run_decoder(run: Run, epoch: int | None = None) -> Decoder:
             dimensions = run.latents(epoch).mean.shape[1]
         except InputError:
             dimensions = None
-    return Decoder(lambda z: run.decode(z, epoch=epoch), dimensions, run.pixel_size)
+    return Decoder(
+        lambda z: run.decode(z, epoch=epoch),
+        dimensions,
+        run.pixel_size,
+        lambda z, tolerance: run.decode_many(z, epoch, tolerance),
+    )
 
 
 def volumes_of(run: Run, epoch: int | None, source: VolumeSource) -> Decoder:

@@ -8,17 +8,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
-from scipy.spatial.distance import squareform
-from sklearn.cluster import KMeans
+from jaxtyping import Float, Float32, Int
 
 from vitreous.analysis.candidates import Candidates
 from vitreous.analysis.clusters import Clusters
-from vitreous.analysis.decoders import Decoder, VolumeSource, volumes_of
+from vitreous.analysis.decoders import VolumeSource, volumes_of
 from vitreous.analysis.landscape_files import (
     draw_landscape,
     write_space,
@@ -28,6 +24,7 @@ from vitreous.analysis.landscape_files import (
 from vitreous.analysis.latent_files import write_clusters
 from vitreous.analysis.postprocess import VolumeOptions, process_volume
 from vitreous.analysis.series import write_z_values
+from vitreous.analysis.sketch import sketch_latent
 from vitreous.analysis.volume_space import (
     VolumeSpace,
     fit_volume_space,
@@ -35,25 +32,24 @@ from vitreous.analysis.volume_space import (
     survey,
     union_mask,
 )
+from vitreous.analysis.volume_states import Linkage, cut_into_states
 from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.maps import read_map, write_map
 from vitreous.training.run import Run
 
 Progress = Callable[[str, int, int], None]
-Linkage = Literal["average", "complete", "single", "ward"]
-# Points k-means looks at: more do not move a thousand centres.
-_LARGEST = 100_000
 
 
 @dataclass(frozen=True)
 class LandscapeOptions:
     """Say how a landscape is made.
 
-    `sketch`: volumes. `states`: of the hierarchical clustering, with `linkage`. `components`: of
-    the volumes; along the first `traversals` of them `steps` volumes are written. `threshold`
-    (density), `dilate`, `soft_edge` (Å) of the mask, or `mask`, a file. `volumes_exist`: take
-    those of an earlier call. `chosen`: latents to decode, in place of k-means.
+    `sketch`: volumes; `tolerance`: error each may have, see `Run.decode_many`. `states`: of the
+    hierarchical clustering, with `linkage`. `components`: of the volumes; along the first
+    `traversals` of them `steps` volumes are written. `threshold` (density), `dilate`, `soft_edge`
+    (Å) of the mask, or `mask`, a file. `volumes_exist`: take those of an earlier call. `chosen`:
+    latents to decode, in place of k-means.
     """
 
     sketch: int = 1000
@@ -63,6 +59,7 @@ class LandscapeOptions:
     traversals: int = 5
     steps: int = 10
     source: VolumeSource = "decoder"
+    tolerance: float = 0.01
     pixel_size: float | None = None
     treatment: VolumeOptions = field(default_factory=VolumeOptions)
     threshold: float | None = None
@@ -112,21 +109,63 @@ def analyze_landscape(
     _check(run, z, options, size)
     folder = run.path / f"landscape.{epoch}" if folder is None else folder
     tell("k-means", 0, 1)
-    centres = sketch_latent(z, options.sketch, options.seed, options.chosen)
+    sketch = sketch_latent(z, options.sketch, options.seed, options.chosen)
     tell("k-means", 1, 1)
-    volumes = folder / f"kmeans{len(centres)}"
-    files = [volumes / f"vol_{options.first + k:03d}.mrc" for k in range(len(centres))]
-    if not options.volumes_exist:
-        decode_to_files(
-            volumes_of(run, epoch, options.source), centres.centres, files, size, options.treatment,
-            lambda done, total: tell("volumes", done, total),
-        )  # fmt: skip
-    elif missing := [file for file in files if not file.is_file()]:
-        raise InputError(f"{missing[0]}: no such volume; leave --skip-vol out once")
-    write_clusters(volumes, centres)
-    write_z_values(volumes / "z_values.txt", centres.centres)
-
+    files = _volumes(run, epoch, sketch, options, folder, size, tell)
     tell("mask", 0, 1)
+    mask, voxel = _mask(files, options)
+    write_map(folder / "mask.mrc", mask, voxel)
+    tell("mask", 1, 1)
+    tell("volume components", 0, 1)
+    space, scores, distance = fit_volume_space(read_rows(files, mask), mask, options.components)
+    write_space(folder, space, scores, voxel)
+    write_traversals(folder, space, scores, voxel, options.traversals, options.steps)
+    tell("volume components", 1, 1)
+    tell("states", 0, 1)
+    state = cut_into_states(distance, options.states, options.linkage)
+    found = Landscape(folder, sketch, space, scores, state)
+    states = folder / f"sketch_clustering_{options.linkage}_{state.max() + 1}"
+    write_states(states, found, files, voxel, Candidates(run.path, epoch).rows)
+    draw_landscape(folder, states, found)
+    write_text(folder / "landscape.json", json.dumps(_facts(found, epoch, options, size)) + "\n")
+    tell("states", 1, 1)
+    return found
+
+
+def _volumes(
+    run: Run,
+    epoch: int,
+    sketch: Clusters,
+    options: LandscapeOptions,
+    folder: Path,
+    pixel_size: float,
+    tell: Progress,
+) -> list[Path]:
+    """Decode the volume at each centre into a file, unless they are there already."""
+    where = folder / f"kmeans{len(sketch)}"
+    files = [where / f"vol_{options.first + k:03d}.mrc" for k in range(len(sketch))]
+    if options.volumes_exist:
+        missing = next((file for file in files if not file.is_file()), None)
+        if missing is not None:
+            raise InputError(f"{missing}: no such volume; leave --skip-vol out once")
+    else:
+        done = 0
+        decoder = volumes_of(run, epoch, options.source)
+        for batch in decoder.many(sketch.centres, options.tolerance):
+            for volume in batch:
+                treated, size, origin = process_volume(volume, pixel_size, options.treatment)
+                write_map(files[done], treated, size, origin)
+                done += 1
+            tell("volumes", done, len(files))
+    write_clusters(where, sketch)
+    write_z_values(where / "z_values.txt", sketch.centres)
+    return files
+
+
+def _mask(
+    files: list[Path], options: LandscapeOptions
+) -> tuple[Float32[np.ndarray, "n n n"], float]:
+    """Find where volumes are compared, and the size of their voxels (Å)."""
     highest, thresholds, voxel = survey(files)
     if options.mask is None:
         mask = union_mask(
@@ -139,92 +178,7 @@ def analyze_landscape(
             f"{options.mask or 'the mask'}: {mask.shape} voxels, {np.count_nonzero(mask)} of them "
             f"in use, for volumes of {highest.shape}"
         )
-    write_map(folder / "mask.mrc", mask, voxel)
-    tell("mask", 1, 1)
-    tell("volume components", 0, 1)
-    space, scores, distance = fit_volume_space(read_rows(files, mask), mask, options.components)
-    write_space(folder, space, scores, voxel)
-    tell("volume components", 1, 1)
-    write_traversals(folder, space, scores, voxel, options.traversals, options.steps)
-    state = cut_into_states(distance, options.states, options.linkage)
-    found = Landscape(folder, centres, space, scores, state)
-    tell("states", 0, 1)
-    states = folder / f"sketch_clustering_{options.linkage}_{state.max() + 1}"
-    write_states(states, found, files, voxel, Candidates(run.path, epoch).rows)
-    draw_landscape(folder, states, found)
-    write_text(folder / "landscape.json", json.dumps(_facts(found, epoch, options, size)) + "\n")
-    tell("states", 1, 1)
-    return found
-
-
-def sketch_latent(
-    z: Float[np.ndarray, "n d"],
-    count: int,
-    seed: int = 0,
-    chosen: Int[np.ndarray, " k"] | None = None,
-) -> Clusters:
-    """Choose particles that cover a latent space, and say which of them stands for each other.
-
-    **Arguments:** `chosen`: rows to use instead; every particle goes to the nearest.
-    """
-    if chosen is None:
-        few = z
-        if len(z) > _LARGEST:
-            few = z[np.sort(np.random.default_rng(seed).permutation(len(z))[:_LARGEST])]
-        count = min(count, len(np.unique(few, axis=0)))
-        means = KMeans(count, random_state=seed, n_init=1, max_iter=50).fit(few).cluster_centers_
-        chosen = np.unique(_nearest(means.astype(np.float32), z))
-    labels = _nearest(z, z[chosen])
-    labels[chosen] = np.arange(len(chosen))
-    return Clusters(labels, z[chosen], chosen.astype(np.int64))
-
-
-def _nearest(points: np.ndarray, centres: np.ndarray, batch: int = 8192) -> np.ndarray:
-    square = np.sum(centres**2, axis=1)
-    parts = [
-        np.argmin(square - 2 * points[k : k + batch] @ centres.T, axis=1)
-        for k in range(0, len(points), batch)
-    ]
-    return np.concatenate(parts).astype(np.int64)
-
-
-def decode_to_files(
-    decoder: Decoder,
-    z: Float[np.ndarray, "m d"],
-    files: list[Path],
-    voxel_size: float,
-    treatment: VolumeOptions,
-    progress: Callable[[int, int], None],
-    batch: int = 8,
-) -> None:
-    """Decode volumes one batch at a time and write each into its file."""
-    for start in range(0, len(z), batch):
-        for k, volume in enumerate(np.asarray(decoder.decode(z[start : start + batch])), start):
-            treated, size, origin = process_volume(volume, voxel_size, treatment)
-            write_map(files[k], treated, size, origin)
-        progress(min(start + batch, len(z)), len(z))
-
-
-def cut_into_states(
-    distance: Float[np.ndarray, "m m"], count: int, method: Linkage = "average"
-) -> Int[np.ndarray, " m"]:
-    """Cluster volumes by a hierarchical tree.
-
-    States are numbered from 0 along the leaves of a tree of the states themselves, in optimal
-    order: neighbours in number look alike.
-    """
-    if len(distance) < 2:
-        return np.zeros(len(distance), np.int64)
-    tree = linkage(squareform(distance, checks=False), method)
-    labels = fcluster(tree, min(count, len(distance)), "maxclust") - 1
-    member = np.eye(labels.max() + 1)[labels]
-    member /= member.sum(axis=0)
-    apart = member.T @ distance @ member
-    if len(apart) < 3:
-        return labels.astype(np.int64)
-    np.fill_diagonal(apart, 0)
-    leaves = leaves_list(linkage(squareform(apart, checks=False), "average", optimal_ordering=True))
-    return np.argsort(leaves)[labels].astype(np.int64)
+    return mask, voxel
 
 
 def _check(run: Run, z: np.ndarray, options: LandscapeOptions, pixel_size: float) -> None:

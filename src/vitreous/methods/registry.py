@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from vitreous.errors import InputError
 
-# name → "module:function"; the function takes (run, epoch) and returns z (m, d) → volumes.
+# name → "module:function"; the function takes (run, epoch) and returns z (m, d) → volumes. What it
+# returns may have `many(z, tolerance)` too, which yields volumes of many latents in less time.
 METHODS: dict[str, str] = {
     "abinitio": "vitreous.methods.abinitio.decode:load_decoder",
     "latent": "vitreous.methods.latent.decode:load_decoder",

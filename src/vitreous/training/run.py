@@ -8,7 +8,7 @@ at a finished or running fit needs `Run.open(path)` and nothing of the training 
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -228,19 +228,37 @@ class Run:
         self, z: Float[np.ndarray, "m d"], epoch: int | None = None, batch_size: int = 8
     ) -> Float[np.ndarray, "m n n n"]:
         """Decode volumes at latent coordinates with the weights of an epoch, or the last ones."""
+        parts = list(self.decode_many(z, epoch, 0.0, batch_size))
+        if not parts:
+            return np.zeros((0, self.box, self.box, self.box), np.float32)
+        return np.concatenate(parts)
+
+    def decode_many(
+        self,
+        z: Float[np.ndarray, "m d"],
+        epoch: int | None = None,
+        tolerance: float = 0.01,
+        batch_size: int = 8,
+    ) -> Iterator[Float[np.ndarray, "b n n n"]]:
+        """Yield the volumes of many latents, a few at a time.
+
+        **Arguments:** `tolerance`: error of a volume, as a share of the deviation of all from
+        their mean, that a method may trade for time; 0 decodes each by itself.
+        """
+        decoder = self._decoder(epoch)
+        z = np.asarray(z, np.float32)
+        if tolerance > 0 and hasattr(decoder, "many"):
+            yield from decoder.many(z, tolerance)
+            return
+        for start in range(0, len(z), batch_size):
+            yield np.asarray(decoder(z[start : start + batch_size]))
+
+    def _decoder(self, epoch: int | None) -> Callable:
         if epoch is None:
             epoch = self.checkpoints.at_epoch().epoch
         if epoch not in self._decoders:
             self._decoders[epoch] = decoder_loader(self.method)(self, epoch)
-        decoder = self._decoders[epoch]
-        z = np.asarray(z, np.float32)
-        parts = [
-            np.asarray(decoder(z[start : start + batch_size]))
-            for start in range(0, len(z), batch_size)
-        ]
-        if not parts:
-            return np.zeros((0, self.box, self.box, self.box), np.float32)
-        return np.concatenate(parts)
+        return self._decoders[epoch]
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read `metrics.jsonl`: one entry a log interval, and one an epoch with `"epoch_mean"`."""

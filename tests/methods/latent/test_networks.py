@@ -111,7 +111,7 @@ def test_slice_is_the_transform_of_the_volumes_projection(domain, box):
     decoder = make_decoder(domain, box)
     z = jax.random.normal(KEY, (1, 2))
     shell = (box - 1) // 2
-    volume = np.asarray(decode_volumes(decoder, z, shell, None, None, chunk=512))[0]
+    volume = np.asarray(decode_volumes(decoder, z, shell, None, None, rows=512))[0]
     pixels = FourierPixels(box, shell)
     # x_image = R x_volume: view along the axes, where the projection is a sum over the grid.
     for rotation, image in [

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float, Int
 
 from vitreous.geometry.fourier import frequencies, volume_from_half_space
 from vitreous.imaging.fourier_grid import FourierGrid
@@ -103,28 +103,53 @@ def decode_volumes(
     max_shell: int,
     consensus_map: Float[Array, "n n n"] | None,
     support: Float[Array, "n n n"] | None,
-    chunk: int = 8192,
+    rows: int = 2048,
 ) -> Float[Array, "m n n n"]:
-    """Decode volumes `(z, y, x)` in real space, all together, in chunks of points.
+    """Decode volumes `(z, y, x)` in real space, all together.
 
     **Arguments:** `latent`: one row a volume; None decodes one homogeneous volume. `max_shell`:
     outermost shell the field was trained on. `consensus_map`: the consensus in real space, added
     after the transform, so that no interpolation touches it. `support`: mask multiplied on.
+    `rows`: see `field_values`.
     """
-    box = decoder.box
-    index, points = half_space_points(box, max_shell)
+    index, points = half_space_points(decoder.box, max_shell)
+    values = field_values(decoder, latent, jnp.asarray(points), rows)
+    return assemble_volumes(values, index, decoder.box, consensus_map, support)
+
+
+def field_values(
+    decoder: Decoder,
+    latent: Float[Array, "m d"] | None,
+    points: Float[Array, "p 3"],
+    rows: int = 2048,
+) -> Complex[Array, "m p"]:
+    """Evaluate the field of every latent at every point (cycles/box).
+
+    **Arguments:** `rows`: of the network's layers at once, points times latents: so few that they
+    stay in the cache. Points are encoded once for all latents.
+    """
     count = 1 if latent is None else latent.shape[0]
-    # Points are encoded once for all volumes; few at a time, so that layers stay in the cache.
-    chunk = max(chunk // max(count, 1), 256)
-    padded = -(-len(points) // chunk) * chunk
-    points = np.concatenate([points, np.zeros((padded - len(points), 3), np.float32)])
-    chunks = jnp.asarray(points.reshape(-1, chunk, 3))
+    chunk = max(rows // max(count, 1), 32)
+    padded = jnp.pad(points, ((0, -len(points) % chunk), (0, 0)))
 
     def piece(q: Float[Array, "c 3"]) -> Complex[Array, "m c"]:
         return decoder.field(q[None], latent)
 
-    values = jnp.moveaxis(jax.lax.map(piece, chunks), 0, 1)
-    values = values.reshape(count, -1)[:, : len(index)]
+    values = jnp.moveaxis(jax.lax.map(piece, padded.reshape(-1, chunk, 3)), 0, 1)
+    return values.reshape(count, -1)[:, : len(points)]
+
+
+def assemble_volumes(
+    values: Complex[Array, "m p"],
+    index: Int[np.ndarray, " p"],
+    box: int,
+    consensus_map: Float[Array, "n n n"] | None = None,
+    support: Float[Array, "n n n"] | None = None,
+) -> Float[Array, "m n n n"]:
+    """Return from values in the half space to volumes; see `decode_volumes`.
+
+    **Arguments:** `index`: where the values lie, see `half_space_points`.
+    """
 
     def one(own: Complex[Array, " p"]) -> Float[Array, "n n n"]:
         half = jnp.zeros(box * box * (box // 2 + 1), jnp.complex64).at[index].set(own)
