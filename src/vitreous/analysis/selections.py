@@ -45,7 +45,7 @@ def save_selection(folder: Path, selection: Selection) -> Path:
 
     **Raises:** `InputError` if the name cannot be that of a file.
     """
-    path = _path(folder, selection.name)
+    path = selection_path(folder, selection.name)
     content = {
         "name": selection.name,
         "rule": selection.rule,
@@ -64,7 +64,7 @@ def load_selection(folder: Path, name: str) -> Selection:
 
     **Raises:** `InputError` if there is none of that name, naming those there are.
     """
-    path = _path(folder, name)
+    path = selection_path(folder, name)
     if not path.is_file():
         has = ", ".join(saved_selections(folder)) or "none"
         raise InputError(f"{folder}: no selection named {name!r} (saved: {has})")
@@ -87,7 +87,22 @@ def saved_selections(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / _FOLDER).glob("*.json"))
 
 
-def _path(folder: Path, name: str) -> Path:
+def delete_selection(folder: Path, name: str) -> None:
+    """Remove a selection of a run folder.
+
+    **Raises:** `InputError` if there is none of that name.
+    """
+    path = selection_path(folder, name)
+    if not path.is_file():
+        raise InputError(f"{folder}: no selection named {name!r}")
+    path.unlink()
+
+
+def selection_path(folder: Path, name: str) -> Path:
+    """Say where a selection of this name lies.
+
+    **Raises:** `InputError` if the name cannot be that of a file.
+    """
     if not _NAME.fullmatch(name) or name.endswith("."):
         raise InputError(f"selection {name!r}: a name has letters, digits, spaces and . _ + -")
     return folder / _FOLDER / f"{name}.json"

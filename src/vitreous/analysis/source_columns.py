@@ -1,5 +1,8 @@
 """Columns of a particle file under their own names, one value a row of the table."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Shaped
 
@@ -62,3 +65,37 @@ def numbers_or_text(cells: list[str]) -> Shaped[np.ndarray, " n"]:
         return np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         return np.array(cells)
+
+
+def source_table(table: ParticleTable) -> Iterator[tuple[str, Shaped[np.ndarray, " n"]]]:
+    """Yield every column of numbers, and those of text, of the file a table came from.
+
+    The particles of a `.star` file are parsed in one pass. Fields of several numbers come one by
+    one, `alignments3D/shift[0]`; image names and identifiers are left out.
+    """
+    source = table.source
+    if isinstance(source, CsData):
+        for name in source_names(table):
+            values = source.column(name)
+            assert values is not None
+            if name == "uid" or name.endswith("/path") or values.ndim > 2:
+                continue
+            size = values.shape[1] if values.ndim == 2 else 0
+            for field in [f"{name}[{k}]" for k in range(size)] if size else [name]:
+                found = source_column(table, field)
+                assert found is not None
+                yield field, found
+    elif isinstance(source, StarFile):
+        rows = star_rows(table)
+        main = source.main
+        first = replace(main, body=main.body[: main.body.find(b"\n") + 1])
+        kinds = {name: numbers_or_text(first.text(name)).dtype.kind for name in main.columns}
+        text = [c for c in main.columns if kinds[c] not in "fiu" and "ImageName" not in c]
+        numbers = [c for c in main.columns if kinds[c] in "fiu"]
+        try:
+            read = main.read(numbers=numbers, text=text)
+        except InputError:
+            # What begins as numbers goes on as text.
+            read = {name: numbers_or_text(main.text(name)) for name in (*numbers, *text)}
+        for name, cells in read.items():
+            yield name, (cells if isinstance(cells, np.ndarray) else np.array(cells))[rows]

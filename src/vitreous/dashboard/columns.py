@@ -1,6 +1,6 @@
 """What a run knows of each particle, as columns: named like those of `vitreous select`.
 
-Columns of the latents are there at once; those of the particle file once it has been read.
+Columns of the run are there at once; those of the particle file once it has been read.
 """
 
 import re
@@ -9,23 +9,34 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt16
 
-from vitreous.analysis.candidates import Candidates
-from vitreous.analysis.density import log_density
-from vitreous.analysis.principal import PrincipalComponents, fit_components
+from vitreous.analysis.run_columns import RunColumns
 from vitreous.errors import InputError
-from vitreous.training.run import Run
 
 Kind = Literal["number", "category"]
-# Categories travel as uint16.
-MOST_CATEGORIES = 65_535
+# More make no menu and no legend; they stay numbers, or are left out.
+MOST_CATEGORIES = 2000
 # Above this many particles the outlier score takes minutes.
 _SCORED = 50_000
+_NUMBERED = re.compile(r"(z|pc|umap|vpc)(\d+)")
+_GROUPS = {"z": "latent", "pc": "pca", "umap": "umap", "vpc": "landscape"}
+_LABELS = {"z": "z{}", "pc": "PC{}", "umap": "UMAP{}", "vpc": "volume PC{}"}
+# Name → label, group, unit.
+_KNOWN = {
+    "cluster": ("cluster", "class", ""),
+    "state": ("landscape state", "class", ""),
+    "community": ("landscape community", "class", ""),
+    "spread": ("spread (random)", "latent", ""),
+    "density": ("density in the PC plane", "density", ""),
+    "energy": ("free energy in the PC plane", "density", "kT"),
+    "outlier": ("outlier score", "error", ""),
+    "uncertainty": ("uncertainty of z", "error", ""),
+}
+_LABELLED = ("cluster", "state", "community")
 
 
 @dataclass(frozen=True)
@@ -44,21 +55,17 @@ class Column:
 
 
 class ColumnStore:
-    """Give the columns of a run in the order of its latents, each made when first asked for.
+    """Give the columns of a run in the order of its latents, each made when first asked for."""
 
-    **Arguments:** `candidates`: of the run; its table need not have been read.
-    """
-
-    def __init__(self, run: Run, candidates: Candidates) -> None:
-        assert candidates.z is not None
-        self._run, self._candidates = run, candidates
-        self.z: Float32[np.ndarray, "n d"] = np.asarray(candidates.z, np.float32)
+    def __init__(self, of_run: RunColumns) -> None:
+        self._of_run = of_run
+        self.z: Float32[np.ndarray, "n d"] = np.asarray(of_run.z, np.float32)
         self._columns: dict[str, Column] = {}
         self._makers: dict[str, Callable[[], np.ndarray]] = {}
         self._values: dict[str, np.ndarray] = {}
-        self._pca: tuple[PrincipalComponents, np.ndarray] | None = None
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._add_latents()
+        for name in of_run.names():
+            self._add_of_run(name)
 
     def __len__(self) -> int:
         return len(self.z)
@@ -97,12 +104,14 @@ class ColumnStore:
             return self._values[name]
 
     def limits(self, name: str) -> tuple[float, float] | None:
-        """Say between which values a column lies, None if it was not needed yet."""
-        if name not in self._values and not _is_quick(name):
-            return None
+        """Say between which values a column lies; None if that would take long to find out."""
         column = self[name]
         if column.kind == "category":
             return 0.0, float(max(len(column.names) - 1, 0))
+        numbered = _NUMBERED.fullmatch(name)
+        is_quick = name in self._values or (numbered is not None and numbered[1] != "vpc")
+        if not is_quick:
+            return None
         values = self.values(name)
         if not np.isfinite(values).any():
             return None
@@ -129,82 +138,36 @@ class ColumnStore:
         for pair in (("umap1", "umap2"), ("pc1", "pc2"), ("z1", "spread")):
             if pair[0] in self and pair[1] in self:
                 return pair
-        return "z1", "z1"
+        return "", ""
 
-    @property
-    def components(self) -> PrincipalComponents:
-        """The principal components of the latents."""
-        return self._fitted()[0]
+    def _add_of_run(self, name: str) -> None:
+        make = partial(self._asked, name)
+        numbered = _NUMBERED.fullmatch(name)
+        if numbered is not None:
+            kind, number = numbered[1], int(numbered[2])
+            self.add(Column(name, _LABELS[kind].format(number), _GROUPS[kind]), make)
+        elif name in _LABELLED:
+            try:
+                labels = self._asked(name)
+            except InputError:
+                # Several analyses: which one is meant, only the user knows.
+                return
+            self.add_labels(Column(name, *_KNOWN[name][:2]), labels)
+        elif name != "outlier" or len(self) <= _SCORED:
+            label, group, unit = _KNOWN.get(name, (name.replace("_", " "), "run", ""))
+            self.add(Column(name, label, group, unit=unit), make)
 
-    def _fitted(self) -> tuple[PrincipalComponents, np.ndarray]:
-        with self._locks["(components)"]:
-            if self._pca is None:
-                fitted = fit_components(self.z)
-                self._pca = fitted, fitted.transform(self.z).astype(np.float32)
-            return self._pca
-
-    def _score(self, k: int) -> np.ndarray:
-        return self._fitted()[1][:, k]
-
-    def _latent(self, k: int) -> np.ndarray:
-        return self.z[:, k]
-
-    def _add_latents(self) -> None:
-        dimensions = min(self.z.shape[1], len(self))
-        for k in range(dimensions):
-            self.add(Column(f"pc{k + 1}", f"PC{k + 1}", "pca"), partial(self._score, k))
-        if "umap1" in self._candidates.names_of_run():
-            for k in range(2):
-                make = self._asked(f"umap{k + 1}")
-                self.add(Column(f"umap{k + 1}", f"UMAP{k + 1}", "umap"), make)
-        for k in range(self.z.shape[1]):
-            self.add(Column(f"z{k + 1}", f"z{k + 1}", "latent"), partial(self._latent, k))
-        if self.z.shape[1] == 1:
-            # One dimension makes no picture: the points spread at random over the other axis.
-            spread = Column("spread", "spread (random)", "latent")
-            self.add(spread, lambda: np.random.default_rng(0).random(len(self), np.float32))
-        self._add_found()
-
-    def _add_found(self) -> None:
-        """Add what analyses of the run left, and what follows from its latents."""
-        names = self._candidates.names_of_run()
-        for name, group in (("cluster", "class"), ("state", "class"), ("community", "class")):
-            if name in names:
-                try:
-                    self._add_labels(name, group, np.asarray(self._candidates.column(name)))
-                except InputError:
-                    # Several analyses: `--kmeans` says which.
-                    continue
-        for name in names:
-            if re.fullmatch(r"vpc\d+", name):
-                self.add(Column(name, f"volume PC{name[3:]}", "landscape"), self._asked(name))
-        plane = [f"pc{k + 1}" for k in range(min(2, self.z.shape[1]))]
-        self.add(
-            Column("density", "density (PC plane)", "density"),
-            lambda: np.exp(log_density(self._fitted()[1][:, : len(plane)])),
-        )
-        self.add(
-            Column("energy", "free energy (PC plane)", "density", unit="kT"),
-            lambda: -log_density(self._fitted()[1][:, : len(plane)]),
-        )
-        if len(self) <= _SCORED:
-            self.add(Column("outlier", "outlier score", "error"), self._asked("outlier"))
-        for file in sorted((self._run.path / "columns").glob("*.npy")):
-            self.add(Column(file.stem, file.stem.replace("_", " "), "run"), _from_file(file))
-
-    def _add_labels(self, name: str, group: str, labels: Shaped[np.ndarray, " n"]) -> None:
+    def add_labels(self, column: Column, labels: Shaped[np.ndarray, " n"]) -> None:
+        """Take a column of labels in as a category, if there are few enough of them."""
         values, codes = np.unique(labels, return_inverse=True)
         if len(values) <= MOST_CATEGORIES:
-            column = Column(name, name, group, "category", names=tuple(map(str, values)))
-            self.add(column, lambda: codes.astype(np.uint16))
+            names = tuple(map(str, values))
+            made = Column(column.name, column.label, column.group, "category", names=names)
+            codes = codes.astype(np.uint16)
+            self.add(made, lambda: codes)
 
-    def _asked(self, name: str) -> Callable[[], np.ndarray]:
-        return lambda: np.asarray(self._candidates.column(name))
-
-
-def _from_file(file: Path) -> Callable[[], np.ndarray]:
-    return lambda: np.load(file, mmap_mode="r", allow_pickle=False).reshape(-1)
-
-
-def _is_quick(name: str) -> bool:
-    return re.fullmatch(r"(z|pc|umap)\d+|cluster|spread|state|community", name) is not None
+    def _asked(self, name: str) -> np.ndarray:
+        values = self._of_run.column(name)
+        if values is None:
+            raise InputError(f"no column {name!r} in the run any more; open it again")
+        return np.asarray(values) if not isinstance(values, np.memmap) else values

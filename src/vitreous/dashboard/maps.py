@@ -1,21 +1,27 @@
-"""Maps of a run for the page: decoded, of its consensus, and at the centres of clusters."""
+"""Maps that a run decodes, one at a time, with the weights it had when it was opened."""
 
 import shlex
 import threading
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
+from vitreous.dashboard.columns import ColumnStore
 from vitreous.errors import InputError
 from vitreous.maps import read_map
 from vitreous.training.run import Run
 
 Volume = Float32[np.ndarray, "n n n"]
+# Where runs leave the map of all their images.
+_CONSENSUS = ("consensus/reconstruct.mrc", "volumes/consensus.mrc", "consensus.mrc")
 
 
 class Maps:
-    """Decode the volumes of a run, one at a time, with the weights it had when it was opened."""
+    """Decode volumes of a run.
+
+    **Arguments:** `dimensions`: of its latents; 0 for a run of one map.
+    """
 
     def __init__(self, run: Run, dimensions: int) -> None:
         self.run, self.dimensions = run, dimensions
@@ -32,31 +38,32 @@ class Maps:
         """Load the decoder and compile it, so that the first click is as fast as the others."""
         self.decode(np.zeros(self.dimensions, np.float32))
 
-    def decode(self, z: Float32[np.ndarray, " d"]) -> Volume:
+    def decode(self, z: Float[np.ndarray, " d"]) -> Volume:
         """Decode one volume.
 
         **Raises:** `InputError` if the run has no checkpoint, or latents of another dimension.
         """
         if z.shape != (self.dimensions,) or not np.isfinite(z).all():
-            raise InputError(f"z: {self.dimensions} numbers are wanted, for the latents of the run")
+            raise InputError(f"z: the latents of this run are {self.dimensions} numbers")
         with self._lock:
-            return np.asarray(self.run.decode(z[None], epoch=self.epoch)[0], np.float32)
+            made = self.run.decode(z[None].astype(np.float32), epoch=self.epoch)
+        return np.asarray(made[0], np.float32)
 
-    def command(self, z: Float32[np.ndarray, " d"]) -> str:
+    def command(self, z: Float[np.ndarray, " d"]) -> str:
         """Word the command that decodes the same volume."""
-        numbers = [f"{x:.7g}" for x in z]
-        return shlex.join(
-            ["vitreous", "eval-vol", str(self.run.path), "-z", *numbers, "-o", "vol.mrc"]
-        )
+        numbers = ["-z", *(f"{x:.7g}" for x in z)]
+        return shlex.join(["vitreous", "eval-vol", str(self.run.path), *numbers, "-o", "vol.mrc"])
 
-    def consensus_file(self) -> Path | None:
-        """Find the map of all particles that the run left, if it did."""
-        names = ("consensus/reconstruct.mrc", "consensus/consensus.mrc", "volumes/consensus.mrc")
-        return next((self.run.path / n for n in names if (self.run.path / n).is_file()), None)
+    def consensus(self, store: ColumnStore | None) -> tuple[Volume, str]:
+        """Return the map of all particles, and the command that shows it.
 
-    def consensus(self, z: Float32[np.ndarray, "n d"]) -> Volume:
-        """Return the consensus map, or what the run decodes at the mean of its latents."""
-        file = self.consensus_file()
+        It is the one the run left, or else what it decodes at the mean of its latents.
+        """
+        files = (self.run.path / name for name in _CONSENSUS)
+        file: Path | None = next((file for file in files if file.is_file()), None)
         if file is not None:
-            return read_map(file).data
-        return self.decode(z.mean(axis=0))
+            return read_map(file).data, shlex.join(["vitreous", "view", str(file)])
+        middle = np.zeros(self.dimensions, np.float32)
+        if store is not None and self.dimensions:
+            middle = store.z.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return self.decode(middle), self.command(middle)

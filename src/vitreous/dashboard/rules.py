@@ -27,11 +27,14 @@ _WORDED = 300
 class Rules:
     """Evaluate and word the rules of a page.
 
-    **Arguments:** `rows`: gives the number of each particle in the particle file.
+    **Arguments:** `ready`: waits until the particle file has been read, where the numbers of the
+    particles stand in it.
     """
 
-    def __init__(self, store: ColumnStore, candidates: Candidates) -> None:
-        self._store, self._candidates = store, candidates
+    def __init__(
+        self, store: ColumnStore, candidates: Candidates, ready: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store, self._candidates, self._ready = store, candidates, ready
         self._leaves: dict[str, tuple[Callable[[Any], Mask], Callable[[Any], str]]] = {
             "range": (self._in_range, self._word_range),
             "lasso": (self._in_lasso, _word_lasso),
@@ -64,6 +67,22 @@ class Rules:
         if kind == "not":
             return f"not ({self.word(value, depth + 1)})"
         return self._leaf(kind)[1](value)
+
+    @property
+    def rows(self) -> Int64[np.ndarray, " n"]:
+        """The number of each particle in the particle file."""
+        self._ready()
+        return self._candidates.rows
+
+    def chosen(self, rule: Rule) -> Mask:
+        """Mark the particles a rule chooses, one at least.
+
+        **Raises:** `InputError` if it chooses none.
+        """
+        mask = self.mask(rule)
+        if not mask.any():
+            raise InputError("the selection is empty: it holds none of the particles")
+        return mask
 
     def command(self, rule: Rule, *more: str) -> str:
         """Word the command that chooses the same particles."""
@@ -111,11 +130,11 @@ class Rules:
 
     def _nearest(self, value: Any) -> Mask:
         particle, count = self._neighbour(value)
-        return self._candidates.near(int(self._candidates.rows[particle]), count)
+        return self._candidates.near(int(self.rows[particle]), count)
 
     def _word_nearest(self, value: Any) -> str:
         particle, count = self._neighbour(value)
-        return f"near({int(self._candidates.rows[particle])}, k={count})"
+        return f"near({int(self.rows[particle])}, k={count})"
 
     def _neighbour(self, value: Any) -> tuple[int, int]:
         try:
@@ -126,6 +145,7 @@ class Rules:
         return particle, count
 
     def _named(self, name: Any) -> Mask:
+        self._ready()
         return self._candidates.saved(str(name))
 
     def _listed(self, value: Any) -> Mask:
@@ -138,7 +158,7 @@ class Rules:
         if len(chosen) > _WORDED:
             # Saved under a name, it is a command of one line.
             return f'saved("…{len(chosen)} particles drawn by hand: save them under a name…")'
-        return f"row in {_tuple(self._candidates.rows[chosen].tolist())}"
+        return f"row in {_tuple(self.rows[chosen].tolist())}"
 
     def check_particles(self, particles: Sequence[int]) -> Int64[np.ndarray, " k"]:
         """Make sure that these are particles of the run.

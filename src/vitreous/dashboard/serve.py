@@ -56,13 +56,14 @@ def serve(session: Session, port: int, browser: bool, tell: Callable[[str], None
     app = build_app(session, keys)
     # uvicorn logs the links it serves: they hold the token.
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    session.warm()
     if port not in (0, number):
         tell(f"port {port} is taken: using {number}")
+    session.start()
     tell(link(keys.token))
     if browser:
         try:
             webbrowser.open(link(keys.token))
         except webbrowser.Error as error:
             logging.getLogger(__name__).info("no browser: %s", error)
-    uvicorn.Server(config).run(sockets=[held])
+    with session:
+        uvicorn.Server(config).run(sockets=[held])

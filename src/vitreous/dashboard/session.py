@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 
 from vitreous.analysis.candidates import Candidates
 from vitreous.dashboard.columns import ColumnStore
 from vitreous.dashboard.maps import Maps
 from vitreous.dashboard.rules import Rules
+from vitreous.dashboard.table_reader import TableReader
 from vitreous.errors import InputError
 from vitreous.training.run import Run
 
@@ -23,9 +23,10 @@ _SILENCE = 900.0
 
 
 class Session:
-    """Hold an opened run: columns, rules, maps; `warnings` for what is missing.
+    """Hold an opened run: columns, rules, maps, particles; a context manager.
 
-    `store`, `rules` and `candidates` are None while a fit has no latents yet.
+    `warnings` tell what is missing. While a fit has no latents yet, `store` is None and only its
+    training can be shown.
     """
 
     def __init__(self, path: str | os.PathLike, datadir: str | os.PathLike | None = None) -> None:
@@ -36,22 +37,44 @@ class Session:
         **Raises:** `InputError` if it is no run, or `datadir` no folder.
         """
         self.run = Run.open(path)
-        self.datadir = None if datadir is None else Path(datadir).absolute()
-        if self.datadir is not None and not self.datadir.is_dir():
+        if datadir is not None and not Path(datadir).is_dir():
             raise InputError(f"--datadir {datadir}: no such folder")
+        self.datadir = None if datadir is None else Path(datadir).absolute()
         self.warnings: list[str] = []
-        self.candidates: Candidates | None = None
+        self.table = TableReader(self.run.path, self.datadir)
         self.store: ColumnStore | None = None
-        self.rules: Rules | None = None
+        self._rules: Rules | None = None
         try:
-            candidates = Candidates(self.run.path, datadir=self.datadir)
+            candidates = self.table.candidates()
         except InputError as error:
             self.warnings.append(str(error))
         else:
-            self.candidates = candidates
-            self.store = ColumnStore(self.run, candidates)
-            self.rules = Rules(self.store, candidates)
+            self._open_latents(candidates)
         self.maps = Maps(self.run, self.zdim)
+        self._is_started = False
+
+    def _open_latents(self, candidates: Candidates) -> None:
+        assert candidates.run is not None
+        assert candidates.of_run is not None
+        self.run = candidates.run
+        self.store = ColumnStore(candidates.of_run)
+        self._rules = Rules(self.store, candidates, self.table.wait)
+
+    def __enter__(self) -> "Session":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.table.close()
+
+    def start(self) -> None:
+        """Do in the background what the first clicks would otherwise wait for."""
+        if self._is_started:
+            return
+        self._is_started = True
+        if self.store is not None:
+            self.table.start(self.store, self.warnings)
+        threading.Thread(target=self._warm, daemon=True).start()
 
     @property
     def zdim(self) -> int:
@@ -72,19 +95,27 @@ class Session:
         latest = max(file.stat().st_mtime for file in written if file.is_file())
         if time.time() - latest > _SILENCE:
             return False
-        epochs = self.planned_epochs
-        if epochs is None:
-            return self.store is None
-        return (
-            max((e["epoch"] for e in self.run.metrics() if "epoch_mean" in e), default=0) < epochs
-        )
+        done, planned = self.epochs
+        return self.store is None if planned is None else done < planned
 
     @property
-    def planned_epochs(self) -> int | None:
-        """How many epochs the fit was asked for, None if its configuration does not say."""
+    def epochs(self) -> tuple[int, int | None]:
+        """How many epochs are done, and how many the fit was asked for, if it says."""
+        done = max((e["epoch"] for e in self.run.metrics() if "epoch_mean" in e), default=0)
         own = self.run.config.get(str(self.run.config.get("method")), {})
         found = own.get("epochs") if isinstance(own, dict) else None
-        return found if isinstance(found, int) else None
+        return done, found if isinstance(found, int) else None
+
+    def check_writable(self) -> None:
+        """Make sure that nothing else is writing into the run.
+
+        **Raises:** `InputError` while it is being fitted.
+        """
+        if self.is_training:
+            raise InputError(
+                f"{self.run.path}: is still training, so nothing is written into it; open it again "
+                "when the fit has ended"
+            )
 
     def latents(self) -> ColumnStore:
         """Return the columns.
@@ -95,28 +126,22 @@ class Session:
             raise InputError(f"{self.run.path}: has no latents yet; only the training is shown")
         return self.store
 
-    def chooser(self) -> Rules:
+    def rules(self) -> Rules:
         """Return the rules. **Raises:** `InputError` while there are no latents."""
         self.latents()
-        assert self.rules is not None
-        return self.rules
+        assert self._rules is not None
+        return self._rules
 
     def z_of(self, particle: int) -> np.ndarray:
         """Return the latent of a particle. **Raises:** `InputError` if there is none."""
-        rows: Int64[np.ndarray, " k"] = self.chooser().check_particles([particle])
-        return self.latents().z[rows[0]]
+        return self.latents().z[self.rules().check_particles([particle])[0]]
 
-    def warm(self) -> None:
-        """Do in the background what the first click would otherwise wait for."""
-
-        def work() -> None:
-            try:
-                if self.maps.can_decode:
-                    self.maps.warm()
-            except InputError as error:
-                self.warnings.append(str(error))
-            except Exception as error:
-                # The page says what a click brings; the server must not fall over it.
-                logger.warning("%s: cannot decode: %r", self.run.path, error)
-
-        threading.Thread(target=work, daemon=True).start()
+    def _warm(self) -> None:
+        try:
+            if self.maps.can_decode:
+                self.maps.warm()
+        except InputError as error:
+            self.warnings.append(str(error))
+        except Exception as error:
+            # A click will say the same; the server must not fall over it.
+            logger.warning("%s: cannot decode: %r", self.run.path, error)

@@ -25,6 +25,10 @@ LANDSCAPES: dict[str, str] = {
     "subspace": "vitreous.methods.subspace.found_poses:fit_landscape",
 }
 
+# name → "module:function"; the function takes (run, z (1, d)) and returns positions and
+# displacements (g, 3) in Å and widths (g) in Å: what moves, for methods that know.
+GAUSSIANS: dict[str, str] = {}
+
 
 def decoder_loader(name: str) -> Callable:
     """Import the function `load_decoder(run, epoch)` of a method.
@@ -48,6 +52,11 @@ def landscape_fitter(name: str) -> Callable:
     **Raises:** `InputError` if the method has none.
     """
     return _found(name, LANDSCAPES, "no landscape is fitted by method")
+
+
+def gaussian_model(name: str) -> Callable | None:
+    """Import the function of a method that says where its Gaussians are; None if it has none."""
+    return _found(name, GAUSSIANS, "") if name in GAUSSIANS else None
 
 
 def _found(name: str, table: dict[str, str], complaint: str) -> Callable:

@@ -5,7 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from vitreous.dashboard.answers import array_answer
+from vitreous.dashboard.routes.landscape import landscape_folder
 from vitreous.dashboard.session import Session
+from vitreous.methods.registry import gaussian_model
+
+_PATIENCE = 0.5
 
 
 def overview_routes(session: Session) -> APIRouter:
@@ -26,8 +30,9 @@ def overview_routes(session: Session) -> APIRouter:
 def describe_run(session: Session) -> dict[str, Any]:
     """Put a run into the words of the page."""
     config, store = session.run.config, session.store
+    # A small table is there before anybody could miss its columns.
+    session.table.wait(_PATIENCE)
     is_training = session.is_training
-    columns = [] if store is None else [store.describe(column) for column in store.columns()]
     across, up = ("", "") if store is None else store.plane()
     found: dict[str, Any] = {
         "name": session.run.path.name,
@@ -35,23 +40,32 @@ def describe_run(session: Session) -> dict[str, Any]:
         "method": str(config.get("method", "")),
         "state": "training" if is_training else "finished",
         "readOnly": is_training,
+        "loading": session.table.is_reading,
         "particles": session.particles,
+        "latentsOf": str(config.get("latents_of", "images")),
+        "epoch": session.maps.epoch,
         "zdim": session.zdim,
         "box": config.get("box"),
         "pixelSize": config.get("pixel_size"),
-        "columns": columns,
+        "columns": [] if store is None else [store.describe(c) for c in store.columns()],
         "defaultX": across,
         "defaultY": up,
         "warnings": list(dict.fromkeys(session.warnings)),
-        "can": {
-            "decode": session.maps.can_decode and session.zdim > 0,
-            "regress": False,
-            "images": False,
-            "flexible": False,
-            "landscape": False,
-            "consensus": session.maps.can_decode,
-        },
+        "can": _abilities(session),
     }
     if store is not None and "cluster" in store:
         found["clusters"] = len(store["cluster"].names)
     return found
+
+
+def _abilities(session: Session) -> dict[str, bool]:
+    can_decode = session.maps.can_decode
+    has_images = session.store is not None and not session.table.fault
+    return {
+        "decode": can_decode and session.zdim > 0,
+        "regress": has_images and "normalization" in session.run.config,
+        "images": has_images,
+        "flexible": gaussian_model(str(session.run.config.get("method"))) is not None,
+        "landscape": landscape_folder(session.run.path) is not None,
+        "consensus": can_decode,
+    }

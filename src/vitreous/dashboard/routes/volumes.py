@@ -1,18 +1,34 @@
-"""Volumes: decoded, of clusters, of all particles."""
+"""Volumes: decoded, of clusters, of all particles, and of the images of a selection."""
 
 import shlex
+import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import APIRouter, Response
 
-from vitreous.dashboard.answers import map_answer
+from vitreous.dashboard.answers import command_header, finite, map_answer
+from vitreous.dashboard.recent import Recent
+from vitreous.dashboard.routes.selecting import Chosen
+from vitreous.dashboard.rules import Rule
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
 
+_KEPT = 6
+
+
+class Made(NamedTuple):
+    """A map made of images, and the command that makes the same."""
+
+    volume: np.ndarray
+    command: str
+
 
 def volume_routes(session: Session) -> APIRouter:
-    """Answer `/api/volume`."""
+    """Answer `/api/volume` and `/api/regress`."""
     routes = APIRouter(prefix="/api")
+    made: Recent[Made] = Recent("map", _KEPT)
+    lock = threading.Lock()
 
     @routes.get("/volume")
     def volume(
@@ -23,13 +39,49 @@ def volume_routes(session: Session) -> APIRouter:
     ) -> Response:
         maps, size = session.maps, session.run.pixel_size
         if consensus:
-            made = maps.consensus(session.latents().z)
-            command = shlex.join(["vitreous", "analyze", str(session.run.path)])
-            return map_answer(made, size, command)
+            found, command = maps.consensus(session.store)
+            return map_answer(found, size, command)
         point = _place(session, particle, z, cluster)
         return map_answer(maps.decode(point), size, maps.command(point))
 
+    @routes.post("/regress")
+    def regress(chosen: Chosen, response: Response) -> dict[str, Any]:
+        with lock:
+            found, about = map_selection(session, chosen.rule)
+        about["id"] = made.add(Made(found, about["command"]))
+        response.headers.update(command_header(about["command"]))
+        return about
+
+    @routes.get("/regress/{number}")
+    def regressed(number: int) -> Response:
+        return map_answer(made[number].volume, session.run.pixel_size, made[number].command)
+
     return routes
+
+
+def map_selection(session: Session, rule: Rule) -> tuple[np.ndarray, dict[str, Any]]:
+    """Reconstruct the images of a selection.
+
+    **Returns:** the map, and its count, FSC, resolution and command in the words of the page.
+    """
+    from vitreous.analysis.selection_map import map_of_selection
+    from vitreous.reconstruction.fsc import resolution, shell_frequencies
+
+    rules, run = session.rules(), session.run
+    mask = rules.chosen(rule)
+    found = map_of_selection(run, session.table.images(), mask)
+    frequency = shell_frequencies(len(found.fsc), run.box, run.pixel_size)
+    star = str(run.path / "selections" / "chosen.star")
+    command = (
+        f"{rules.command(rule, '-o', star)} && "
+        f"{shlex.join(['vitreous', 'backproject-voxel', star, '-o', 'chosen'])}"
+    )
+    return found.volume, {
+        "count": int(mask.sum()),
+        "fsc": {"frequency": finite(frequency), "value": finite(found.fsc)},
+        "resolution": float(f"{resolution(found.fsc, run.pixel_size, box=run.box):.5g}"),
+        "command": command,
+    }
 
 
 def _place(
@@ -44,8 +96,10 @@ def _place(
         except ValueError:
             raise InputError(f"z: {z[:80]!r} is no list of numbers") from None
     if cluster is not None:
-        mask = session.chooser().mask({"cluster": [cluster]})
+        mask = session.rules().mask({"cluster": [cluster]})
         if not mask.any():
             raise InputError(f"cluster {cluster}: no particle is in it")
-        return session.latents().z[mask].mean(axis=0)
+        # The particle nearest to the middle: a mean of latents may lie where none is.
+        members = session.latents().z[mask]
+        return members[np.argmin(np.sum((members - members.mean(axis=0)) ** 2, axis=1))]
     raise InputError("say which volume: particle, z, cluster or consensus")

@@ -7,17 +7,14 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from vitreous.files import atomic_path
 from vitreous.reconstruction.curves import plot_curves
+from vitreous.reconstruction.directions import draw_directions
 from vitreous.reconstruction.pictures import PLANES, central_slices, projections
 
 _INK, _TEAL = "#22303a", "#00787d"
-_VIEWS = LinearSegmentedColormap.from_list("views", ["#f4f6f5", "#7cbab5", _TEAL, "#06363b"])
-# Width of the bell that smooths the directions, in degrees, and how many of them are enough.
-_BELL, _MOST_DIRECTIONS = 8.0, 20_000
 # Entries of a history that say where it is, not how it goes.
 _ABOUT = {"epoch", "step", "images", "seconds", "restart"}
 
@@ -51,61 +48,6 @@ def draw_progress(
         draw_latents(folder / "latents.png", latents)
         names.append("latents.png")
     return [folder / name for name in names]
-
-
-def draw_directions(path: Path, rotation: Float[np.ndarray, "n 3 3"], title: str = "") -> None:
-    """Draw how often the particle is seen from where, on a Mollweide map of the sphere.
-
-    The colour is the density of viewing directions, 1 where they would be if spread evenly.
-    """
-    direction = rotation[:, 2].astype(np.float64)
-    longitude = np.deg2rad(np.linspace(-180, 180, 181))
-    latitude = np.deg2rad(np.linspace(-90, 90, 91))
-    middle = [(edge[1:] + edge[:-1]) / 2 for edge in (longitude, latitude)]
-    density = _density(direction, *middle)
-    figure = Figure(figsize=(7, 3.9), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(projection="mollweide")
-    # Few images spread evenly are lumpy too: they must not look like a preference.
-    top = max(float(density.max()), 3.0)
-    shown = axes.pcolormesh(longitude, latitude, density, cmap=_VIEWS, vmin=0, vmax=top)
-    shown.set_rasterized(True)
-    axes.grid(color="white", lw=0.5, alpha=0.8)
-    axes.set_xticklabels([])
-    axes.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]))
-    axes.tick_params(labelsize=7, colors=_INK)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.75, pad=0.02)
-    bar.set_label("views, 1 = spread evenly", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    axes.set_title(title or f"viewing directions of {len(direction):,} images", fontsize=10, pad=12)
-    _save(figure, path)
-
-
-def _density(
-    direction: Float[np.ndarray, "n 3"],
-    longitude: Float[np.ndarray, " w"],
-    latitude: Float[np.ndarray, " h"],
-) -> Float[np.ndarray, "h w"]:
-    """Smooth directions over the sphere with a von Mises–Fisher bell of mean 1."""
-    if len(direction) > _MOST_DIRECTIONS:
-        kept = np.random.default_rng(0).permutation(len(direction))[:_MOST_DIRECTIONS]
-        direction = direction[kept]
-    kappa = 1 / np.deg2rad(_BELL) ** 2
-    height = np.sin(latitude)
-    ring = np.cos(latitude)
-    density = np.zeros((len(latitude), len(longitude)))
-    for row in range(len(latitude)):
-        points = np.stack(
-            [
-                ring[row] * np.cos(longitude),
-                ring[row] * np.sin(longitude),
-                np.full(len(longitude), height[row]),
-            ],
-            axis=-1,
-        )
-        density[row] = np.exp(kappa * (points @ direction.T - 1)).mean(axis=1)
-    # ∫ exp(κ (cos θ − 1)) over the sphere is 2π (1 − e^{−2κ}) / κ.
-    return density * 2 * kappa
 
 
 def draw_slices(path: Path, volume: Float[np.ndarray, "b b b"], voxel_size: float) -> None:
