@@ -3,6 +3,18 @@
 
 const LEVELS = 64;
 
+/** The pixels of a point, as offsets from its first: a square when small, a disc when large. */
+function stamp(side, width) {
+  const offsets = [];
+  const middle = (side - 1) / 2;
+  for (let b = 0; b < side; b++) {
+    for (let a = 0; a < side; a++) {
+      if (side < 4 || Math.hypot(a - middle, b - middle) <= side / 2) offsets.push(b * width + a);
+    }
+  }
+  return Int32Array.from(offsets);
+}
+
 /** Draws points on a canvas with plain loops; the same face as PointRenderer. */
 export class PointRaster {
   constructor(canvas) {
@@ -51,6 +63,7 @@ export class PointRaster {
   #splatFlat({ view: m, size, marked, every }, width, height) {
     const { x, y, style, hits, colour, number } = this;
     const side = Math.max(1, Math.floor(size));
+    const pixels = stamp(side, width);
     const [ax, bx] = [m[0] * 0.5 * width, (m[12] * 0.5 + 0.5) * width - (side >> 1)];
     const [ay, by] = [-m[5] * 0.5 * height, (0.5 - m[13] * 0.5) * height - (side >> 1)];
     const [right, low] = [width - side + 1, height - side + 1];
@@ -61,14 +74,13 @@ export class PointRaster {
       if (!(column >= 0 && column < right && row >= 0 && row < low)) continue;
       const isMuted = marked && style[4 * i + 1] === 0;
       const shade = isMuted ? 256 : style[4 * i];
-      let at = (row | 0) * width + (column | 0);
-      for (let b = 0; b < side; b++, at += width - side) {
-        for (let a = 0; a < side; a++, at++) {
-          const n = hits[at];
-          if (isMuted && n !== 0 && colour[at] !== 256) continue;
-          if (n < LEVELS - 1) hits[at] = n + 1;
-          colour[at] = shade;
-        }
+      const first = (row | 0) * width + (column | 0);
+      for (let k = 0; k < pixels.length; k++) {
+        const at = first + pixels[k];
+        const n = hits[at];
+        if (isMuted && n !== 0 && colour[at] !== 256) continue;
+        if (n < LEVELS - 1) hits[at] = n + 1;
+        colour[at] = shade;
       }
     }
   }
@@ -77,6 +89,7 @@ export class PointRaster {
   #splatSolid({ view: m, size, marked, every }, width, height) {
     const { x, y, z, style, hits, colour, depth, number } = this;
     const side = Math.max(1, Math.round(size));
+    const pixels = stamp(side, width);
     depth.fill(Infinity);
     for (let i = 0; i < number; i += every) {
       const [px, py, pz] = [x[i], y[i], z[i]];
@@ -86,16 +99,15 @@ export class PointRaster {
       if (!(far > 0 && column >= 0 && column < width - side && row >= 0 && row < height - side)) continue;
       const isMuted = marked && style[4 * i + 1] === 0;
       const shade = isMuted ? 256 : style[4 * i];
-      let at = (row | 0) * width + (column | 0);
-      for (let b = 0; b < side; b++, at += width - side) {
-        for (let a = 0; a < side; a++, at++) {
-          const covers = colour[at] === 256 && !isMuted && hits[at] > 0;
-          if (far > depth[at] && !covers) continue;
-          if (isMuted && hits[at] > 0 && colour[at] !== 256) continue;
-          depth[at] = far;
-          if (hits[at] < LEVELS - 1) hits[at]++;
-          colour[at] = shade;
-        }
+      const first = (row | 0) * width + (column | 0);
+      for (let k = 0; k < pixels.length; k++) {
+        const at = first + pixels[k];
+        const covers = colour[at] === 256 && !isMuted && hits[at] > 0;
+        if (far > depth[at] && !covers) continue;
+        if (isMuted && hits[at] > 0 && colour[at] !== 256) continue;
+        depth[at] = far;
+        if (hits[at] < LEVELS - 1) hits[at]++;
+        colour[at] = shade;
       }
     }
   }

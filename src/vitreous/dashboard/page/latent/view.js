@@ -24,6 +24,7 @@ export class LatentView extends EventTarget {
     const wanted = new URLSearchParams(location.search).get("points");
     this.plot = new PointPlot(this.stage, { renderer: wanted });
     this.stage.plot = this.plot;
+    this.plot.setStyle(this.style, false);
     this.grid = svg("g");
     this.marks = svg("g");
     this.plot.overlay.append(this.grid, this.marks);

@@ -3,7 +3,7 @@
 import { h, svg } from "../core/dom.js";
 import { tickText, ticks } from "../latent/axes.js";
 
-const SIZE = { width: 320, height: 170, left: 44, right: 10, top: 10, bottom: 30 };
+const SIZE = { width: 420, height: 190, left: 40, right: 10, top: 8, bottom: 30 };
 
 const span = (values) => {
   const finite = values.filter(Number.isFinite);

@@ -3,11 +3,11 @@
 import { button, count, h, segmented, select } from "../core/dom.js";
 import { exportForm } from "./export.js";
 import { rangeControl } from "./range.js";
-import { describe, term } from "./rules.js";
+import { describe } from "./rules.js";
 import { savedList } from "./saved.js";
 
 const MODES = [
-  { value: "replace", label: "New", title: "A lasso or click makes a new selection" },
+  { value: "replace", label: "New", title: "A lasso makes a new selection; terms added below narrow it" },
   { value: "add", label: "Or", title: "It is added (hold Shift)" },
   { value: "intersect", label: "And", title: "Only what is in both remains (hold Shift and Alt)" },
   { value: "subtract", label: "Not", title: "It is taken away (hold Alt)" },
@@ -114,7 +114,7 @@ function addForm(selection, store, columns, run) {
       numbers.value = "";
       const column = columns.get(name);
       const [low, high] = columns.span(column, Number.isFinite(column.low) ? [] : await columns.values(name));
-      selection.set([...selection.terms, ...rangeTerm(selection, { range: { column: name, low, high } })]);
+      selection.join({ range: { column: name, low, high } });
     },
   });
   const clusters = run.clusters
@@ -122,12 +122,12 @@ function addForm(selection, store, columns, run) {
         label: "Add a cluster",
         onchange: (k) => {
           clusters.value = "";
-          selection.add({ cluster: [Number(k)] });
+          selection.join({ cluster: [Number(k)] });
         },
       })
     : null;
   const number = h("input", { type: "number", min: 1, value: 100, class: "short", "aria-label": "Number of neighbours" });
-  const near = button({ text: "nearest to the picked particle", title: "Pick a particle on the plot first", onclick: () => selection.add({ nearest: { particle: store.get("cursor"), count: Math.max(1, Number(number.value) || 1) } }) });
+  const near = button({ text: "nearest to the picked particle", title: "Pick a particle on the plot first", onclick: () => selection.join({ nearest: { particle: store.get("cursor"), count: Math.max(1, Number(number.value) || 1) } }) });
   const paint = () => {
     const at = store.get("cursor");
     near.disabled = at === null;
@@ -136,9 +136,4 @@ function addForm(selection, store, columns, run) {
   store.on("cursor", paint);
   paint();
   return h("div", { class: "add" }, h("div", { class: "row" }, numbers, clusters), h("div", { class: "row" }, number, near));
-}
-
-// A fresh range spans everything: it is joined by "and", whatever the mode, so that moving it narrows.
-function rangeTerm(selection, rule) {
-  return [term(rule, selection.mode === "add" ? "or" : "and", selection.mode === "subtract")];
 }

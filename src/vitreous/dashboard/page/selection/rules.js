@@ -26,7 +26,8 @@ export function toRule(terms) {
 
 /** Add a rule the way the reader works at present: replace, add, intersect, subtract. */
 export function combine(terms, rule, mode) {
-  if (mode === "replace" || !terms.length) return [term(rule, "and", mode === "subtract")];
+  if (mode === "replace") return [term(rule)];
+  if (!terms.length) return [term(rule, "and", mode === "subtract")];
   if (mode === "add") return [...terms, term(rule, "or")];
   return [...terms, term(rule, "and", mode === "subtract")];
 }

@@ -26,7 +26,7 @@ export function savedList(selection, store, run) {
       { class: "row tight" },
       h("button", {
         type: "button", class: "link grow", title: "Add to the selection",
-        onclick: () => selection.add({ named: saved.name }),
+        onclick: () => selection.join({ named: saved.name }),
       }, h("span", { text: saved.name }), h("span", { class: "faint", text: count(saved.count) })),
       run.readOnly ? null : button({
         name: "trash", title: `Delete ${saved.name}`, kind: "quiet",

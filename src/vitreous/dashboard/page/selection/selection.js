@@ -24,6 +24,12 @@ export class Selection extends EventTarget {
     this.set(combine(this.terms, rule, mode));
   }
 
+  /** Add a rule below the present ones; unlike a lasso, it never replaces them. */
+  join(rule) {
+    const mode = this.mode === "replace" ? "intersect" : this.mode;
+    return this.set(combine(this.terms, rule, mode));
+  }
+
   set(terms, merge = false) {
     this.history.push(terms, merge);
     return this.#evaluate();

@@ -36,6 +36,9 @@ export class Scene {
 
   resize() {
     if (!this.host.clientWidth || !this.host.clientHeight) return;
+    // A narrow pane keeps the width of the view, a wide one its height.
+    const narrow = this.host.clientWidth < this.host.clientHeight;
+    this.renderer.getActiveCamera().setUseHorizontalViewAngle(narrow);
     this.window.resize();
     this.render();
   }
@@ -128,6 +131,7 @@ export class Scene {
 
   /** Gaussians as spheres, and where they moved from as arrows; null removes both. */
   setGaussians(model, { points = true, arrows = true } = {}) {
+    if (!model && !this.extras.length) return;
     for (const actor of this.extras) {
       this.renderer.removeActor(actor);
       actor.delete();

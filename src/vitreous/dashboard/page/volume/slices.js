@@ -30,7 +30,10 @@ export class Slices {
   constructor(host) {
     this.parts = NAMES.map((name, axis) => {
       const canvas = h("canvas", { class: "slice", role: "img", "aria-label": `Slice along ${name}` });
-      const slider = h("input", { type: "range", min: 0, "aria-label": `Position along ${name}`, oninput: () => this.#draw(axis) });
+      const slider = h("input", { type: "range", min: 0, "aria-label": `Position along ${name}`, oninput: () => {
+        this.#draw(axis);
+        this.onmove?.(axis, slider.value);
+      } });
       const caption = h("span");
       host.append(h("figure", {}, canvas, h("figcaption", {}, caption, slider)));
       return { canvas, slider, caption };
@@ -48,6 +51,12 @@ export class Slices {
       if (fresh) slider.value = n >> 1;
       this.#draw(axis);
     });
+  }
+
+  /** Move one slice, as if by its slider. */
+  move(axis, index) {
+    this.parts[axis].slider.value = index;
+    if (this.volume) this.#draw(axis);
   }
 
   #draw(axis) {

@@ -40,6 +40,8 @@ export class Viewport {
     this.node = h("section", { class: "viewport", "aria-label": "Volume" }, this.tools, this.panes);
     this.slots.a.onscene = () => this.#link();
     this.slots.b.onscene = () => this.#link();
+    this.slots.a.slices.onmove = (axis, index) => this.slots.b.slices.move(axis, index);
+    this.slots.b.slices.onmove = (axis, index) => this.slots.a.slices.move(axis, index);
     onTheme(() => Object.values(this.slots).forEach((slot) => slot.scene?.theme()));
     if (hasWebGL()) this.#show("surface");
     else {
@@ -58,6 +60,7 @@ export class Viewport {
 
   #show(mode) {
     this.node.dataset.mode = mode;
+    this.slider.disabled = mode === "slices";
     Object.values(this.slots).forEach((slot) => slot.scene?.resize());
   }
 
@@ -94,6 +97,8 @@ export class Viewport {
         this.slider.value = this.sigmas;
       }
     }
+    // Gaussians belong to the particle they were shown with; whoever wants them draws them anew.
+    if (slot === "a") target.scene?.setGaussians(null);
     await target.show(volume, label, this.sigmas, detail);
     this.#read();
   }
