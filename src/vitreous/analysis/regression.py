@@ -71,8 +71,8 @@ def open_regression(
     if len(bad):
         raise InputError(f"{run.path}: the latent of row {bad[0]} is not finite")
     table = run.table()
-    if table.particle is not None:
-        table = weigh_tilts(table)
+    own = run.config.get(run.method, {})
+    table = weigh_tilts(table, own.get("dose_per_tilt"), own.get("angle_per_tilt", 3.0))
     data_options = run.config.get("data", {})
     radius = data_options.get("window_radius", 0.85)
     box = run.box

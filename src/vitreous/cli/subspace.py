@@ -40,6 +40,12 @@ def train_subspace(
     ntilts: Annotated[
         int | None, typer.Option(min=1, help="Tilts a particle, first exposed first [all].")
     ] = None,
+    dose_per_tilt: Annotated[
+        float | None, typer.Option(min=0, help="e/Å² of each tilt [from the file].")
+    ] = None,
+    angle_per_tilt: Annotated[
+        float, typer.Option(help="Tilt step in degrees, where the file has no scale factors.")
+    ] = 3.0,
     lazy: Annotated[bool, typer.Option(help="Stream images from disk.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     analysis: Annotated[bool, typer.Option(help="Analyze at the end.")] = True,
@@ -72,6 +78,8 @@ def train_subspace(
         online=online,
         block=block,
         keep_all=keep_all,
+        dose_per_tilt=dose_per_tilt,
+        angle_per_tilt=angle_per_tilt,
         seed=seed,
     )
     data = DataOptions(**which.arguments(), contrast=sign.contrast(), lazy=lazy, tilts=ntilts)

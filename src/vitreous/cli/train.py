@@ -49,11 +49,10 @@ def train_vae(
     settings = {"kind": "vae", "zdim": zdim, "beta": _beta(beta), "beta_control": beta_control}
     settings |= encoder.settings() | poses.settings()
     mode = encoder.encode_mode
-    if mode == "tilt" and flags.tilts.per_image:
-        raise InputError("--encode-mode tilt gives a latent a particle, --per-image one an image")
+    is_tilt = mode == "tilt" and not flags.tilts.per_image
     chosen = {
-        "encoder": None if mode == "tilt" else _choice("--encode-mode", mode, "EncoderType"),
-        "by_particle": True if mode == "tilt" else None,
+        "encoder": _choice("--encode-mode", mode, "EncoderType"),
+        "by_particle": True if is_tilt else None,
         "init_latents": None if init_latents is None else str(init_latents),
     }
     config = _config(settings, flags, chosen)

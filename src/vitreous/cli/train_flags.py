@@ -150,7 +150,7 @@ class EncoderFlags:
     encode_mode: Annotated[
         str | None,
         typer.Option(
-            "--encode-mode", help="lift, resid, mlp or conv [lift]; tilt demands tilt series."
+            "--encode-mode", help="lift, resid, mlp or conv [lift]; tilt: of tilts in order."
         ),
     ] = None
     enc_layers: Annotated[int, typer.Option("--enc-layers", "--qlayers", help="Hidden layers.")] = 3
@@ -159,6 +159,13 @@ class EncoderFlags:
         int | None,
         typer.Option("--enc-mask", help="Outermost shell the encoder sees, -1 for all [14]."),
     ] = None
+    t_emb_dim: Annotated[
+        int, typer.Option("--t-emb-dim", help="With tilt: numbers that tell of an image.")
+    ] = 64
+    tlayers: Annotated[
+        int, typer.Option("--tlayers", help="With tilt: hidden layers over all images.")
+    ] = 3
+    tdim: Annotated[int, typer.Option("--tdim", help="With tilt: nodes of such a layer.")] = 256
     use_real: Annotated[bool, typer.Option("--use-real", **_HIDDEN)] = False
 
     def settings(self) -> dict[str, Any]:
@@ -167,6 +174,9 @@ class EncoderFlags:
             "encoder_layers": self.enc_layers,
             "encoder_width": self.enc_dim,
             "encoder_band": self.enc_mask,
+            "tilt_embedding": self.t_emb_dim,
+            "tilt_layers": self.tlayers,
+            "tilt_width": self.tdim,
         }
 
 
@@ -271,9 +281,6 @@ class PeerFlags:
     emb_type: Annotated[str | None, typer.Option("--emb-type", **_HIDDEN)] = None
     relion31: Annotated[bool, typer.Option("--relion31", **_HIDDEN)] = False
     l_extent: Annotated[float | None, typer.Option("--l-extent", **_HIDDEN)] = None
-    t_emb_dim: Annotated[int | None, typer.Option("--t-emb-dim", **_HIDDEN)] = None
-    tlayers: Annotated[int | None, typer.Option("--tlayers", **_HIDDEN)] = None
-    tdim: Annotated[int | None, typer.Option("--tdim", **_HIDDEN)] = None
 
 
 @dataclass(frozen=True)

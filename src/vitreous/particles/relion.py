@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import euler_to_matrix
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.series import differs_within, falls_as_in_tilts
 from vitreous.particles.star import StarFile
 from vitreous.particles.star_block import StarBlock
 
@@ -40,8 +41,6 @@ _MORE_NUMBERS = (
     "rlnMicrographPreExposure",
     PREMULTIPLIED,
 )
-# Of the images of a tilt series, this share at least must differ in dose.
-_MOSTLY = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,21 +183,26 @@ class RelionParticles:
     def particle(self) -> Int64[np.ndarray, " n"] | None:
         """The particle that each image of a tilt series shows, or None for single particles.
 
-        `rlnGroupName` names the particle where the images of a group all differ in dose; in single
-        particle files the same column names groups of micrographs, many images of one dose each.
+        `rlnGroupName` names the particle where the images of a group all differ in dose, or else
+        in scale as tilts do; in single particle files the same column names groups of micrographs,
+        many images of one dose and scale each.
         """
-        names, dose = self._columns.get("rlnGroupName"), self._dose()
-        if names is None or dose is None:
+        names = self._columns.get("rlnGroupName")
+        if names is None:
             return None
         group = pd.factorize(np.array(names, object))[0]
-        distinct = pd.MultiIndex.from_arrays([group, dose]).nunique()
-        is_series = group.max(initial=0) + 1 < len(group) and distinct >= _MOSTLY * len(group)
+        dose, scale = self._dose(), self.column("rlnCtfScalefactor")
+        is_series = dose is not None and differs_within(group, dose)
+        if not is_series and scale is not None:
+            is_series = falls_as_in_tilts(group, scale)
         return group.astype(np.int64) if is_series else None
 
     def dose(self) -> Float32[np.ndarray, " n"] | None:
         """Return the dose in e/Å² before each image of a tilt series, or None."""
         dose = self._dose()
-        return None if dose is None or self.particle is None else dose.astype(np.float32)
+        if dose is None or self.particle is None or not differs_within(self.particle, dose):
+            return None
+        return dose.astype(np.float32)
 
     def _dose(self) -> np.ndarray | None:
         exposure = self.column("rlnMicrographPreExposure")

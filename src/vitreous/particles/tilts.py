@@ -1,12 +1,16 @@
 """Tilt series: the order in which a particle's images were exposed, and how they faded."""
 
 import dataclasses
+import logging
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int64
 
 from vitreous.errors import InputError
+from vitreous.particles.order import Groups, group_images
 from vitreous.particles.table import ParticleTable
+
+logger = logging.getLogger(__name__)
 
 
 def exposure_rank(table: ParticleTable) -> Int64[np.ndarray, " n"]:
@@ -36,6 +40,48 @@ def first_tilts(table: ParticleTable, count: int) -> ParticleTable:
     return table.select(select_tilts(table.particle, exposure_rank(table), count))
 
 
+def tilt_groups(table: ParticleTable) -> Groups | None:
+    """Gather the images that show one particle, in order of exposure; None in single particles."""
+    if table.particle is None:
+        return None
+    return group_images(table.particle, exposure_rank(table))
+
+
+def check_tilts(
+    table: ParticleTable, count: int | None = None, dose_per_tilt: float | None = None
+) -> None:
+    """Say before a fit what its tilt series lack.
+
+    **Arguments:** `count`: how many tilts of each particle were asked for. `dose_per_tilt`: given
+    in place of the doses of the file.
+
+    **Raises:** `InputError` if no particle has as many tilts as were asked for.
+    """
+    if table.particle is None:
+        return
+    sizes = np.unique(table.particle, return_counts=True)[1]
+    least, most = int(sizes.min()), int(sizes.max())
+    if count is not None and most < count:
+        raise InputError(
+            f"{table.path}: no particle has {count} tilts, the most is {most}; lower --ntilts"
+        )
+    wanted = 2 if count is None else count
+    fewer = int(np.sum(sizes < wanted))
+    if fewer and most > 1:
+        logger.warning(
+            "%s: %d of %d particles have fewer than %d tilts (%d at least): they are fitted by "
+            "those they have",
+            *(table.path, fewer, len(sizes), wanted, least),
+        )
+    is_faded = table.dose is not None or (table.ctf is not None and np.any(table.ctf.bfactor))
+    if not is_faded and dose_per_tilt is None:
+        logger.warning(
+            "%s: no doses (_rlnMicrographPreExposure or _rlnCtfBfactor): images are taken as not "
+            "faded; give --dose-per-tilt",
+            table.path,
+        )
+
+
 def weigh_tilts(
     table: ParticleTable, dose_per_tilt: float | None = None, angle_per_tilt: float = 3.0
 ) -> ParticleTable:
@@ -45,8 +91,10 @@ def weigh_tilts(
     (degrees): step of a dose-symmetric scheme, used where the file has no scale factors.
 
     **Returns:** the table with `dose` where it is known or given, and then no B factor, which in
-    the files of Warp and M says the same once more.
+    the files of Warp and M says the same once more; a table of single particles as it is.
     """
+    if table.particle is None:
+        return table
     ctf, dose, rank = table.ctf, table.dose, exposure_rank(table)
     if dose_per_tilt is not None:
         dose = (rank * dose_per_tilt).astype(np.float32)

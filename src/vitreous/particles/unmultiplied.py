@@ -51,7 +51,7 @@ def _undo(
 ) -> Float[Array, "n n"]:
     box = image.shape[0]
     k = jnp.asarray(frequencies(box, 2, half=True).reshape(-1, 2)) / (box * pixel_size)
-    c = evaluate_ctf(k, ctf) * dose_decay(k, dose, ctf.voltage)
+    c = evaluate_ctf(k, ctf) * dose_decay(k, dose, jnp.asarray(ctf.voltage))
     floor = jnp.square(_FAINT * ctf.scale)
     factor = c / jnp.maximum(c * c, floor)
     # The mean is no signal, and the CTF there is small.

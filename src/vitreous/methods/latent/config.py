@@ -33,7 +33,8 @@ class LatentConfig:
     series, which True demands), `tilts` (so many of each particle,
     those exposed first; None: all), `random_tilts` (as many, drawn anew every epoch),
     `dose_per_tilt` (e/Å², in place of the file's doses), `angle_per_tilt` (degrees, where the file
-    has no scale factors).
+    has no scale factors); of the encoder `tilt`: `tilt_embedding` (numbers that tell of an image),
+    `tilt_layers`, `tilt_width` (of the network over all images of a particle).
     """
 
     kind: Kind = "vae"
@@ -76,6 +77,9 @@ class LatentConfig:
     random_tilts: bool = False
     dose_per_tilt: float | None = None
     angle_per_tilt: float = 3.0
+    tilt_embedding: int = 64
+    tilt_layers: int = 3
+    tilt_width: int = 256
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -89,11 +93,18 @@ class LatentConfig:
             raise InputError("--beta-control needs --beta, the KL divergence to hold")
         if self.tilts is not None and self.tilts < 1:
             raise InputError(f"--ntilts must be at least 1, not {self.tilts}")
+        if self.encoder == "tilt" and self.by_particle is False:
+            raise InputError(
+                "--encode-mode tilt gives a latent a particle, --per-image one an image"
+            )
         if self.random_tilts and self.tilts is None:
             raise InputError("--random-tilts needs --ntilts, how many to draw")
         for name in ("epochs", "batch_size", "encoder_width", "decoder_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")
+        for flag, value in (("t-emb-dim", self.tilt_embedding), ("tdim", self.tilt_width)):
+            if value < 1:
+                raise InputError(f"--{flag} must be at least 1, not {value}")
 
     @property
     def beta_value(self) -> float | str:

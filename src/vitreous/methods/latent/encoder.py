@@ -1,56 +1,25 @@
 """Encoders: from an image (and what is known of it) to the mean and log-variance of its latent."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float
 
 from vitreous.geometry.fourier import image_from_half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.methods.latent.encoder_input import (
+    EncoderInput,
+    mean_over_tilts,
+    over_tilts,
+    phase_flipped,
+)
+from vitreous.methods.latent.tilt_encoder import TiltEncoder, TiltSizes
 from vitreous.training.networks.lifting import Lifting
 from vitreous.training.networks.residual_mlp import ResidualMLP
 
-EncoderType = Literal["lift", "resid", "mlp", "conv"]
-
-
-class EncoderInput(NamedTuple):
-    """Hold what an encoder may look at, for the leading (low-frequency) pixels of each image.
-
-    **Fields:** `pixels`: centred image. `ctf`: CTF. `consensus`: slice of the consensus map, or
-    None. `inverse_noise`: 1 / noise power. `rotation`: volume to image. `weight`: 0 for images
-    that only fill up; `tilts` images in a row show one particle.
-    """
-
-    pixels: Complex[Array, "b q"]
-    ctf: Float[Array, "b q"]
-    consensus: Complex[Array, "b q"] | None
-    inverse_noise: Float[Array, " q"]
-    rotation: Float[Array, "b 3 3"]
-    weight: Float[Array, " b"] | None = None
-    tilts: int = 1
-
-
-def over_tilts(values: Float[Array, "b f"], seen: EncoderInput) -> Float[Array, "g f"]:
-    """Add up what the images of each particle say."""
-    if seen.tilts == 1:
-        return values
-    if seen.weight is not None:
-        values = values * seen.weight[:, None]
-    return jnp.sum(values.reshape(-1, seen.tilts, values.shape[1]), axis=1)
-
-
-def mean_over_tilts(values: Float[Array, "b f"], seen: EncoderInput) -> Float[Array, "g f"]:
-    """Average what the images of each particle say."""
-    if seen.tilts == 1:
-        return values
-    count = over_tilts(jnp.ones((len(values), 1)), seen)
-    return over_tilts(values, seen) / jnp.maximum(count, 1.0)
-
-
-def _phase_flipped(seen: EncoderInput) -> Complex[Array, "b q"]:
-    return seen.pixels * jnp.sign(seen.ctf).astype(seen.pixels.dtype)
+EncoderType = Literal["lift", "resid", "mlp", "conv", "tilt"]
 
 
 def lifted_residual(lifting: Lifting, seen: EncoderInput) -> Float[Array, "g v"]:
@@ -86,7 +55,7 @@ class PixelEncoder(eqx.Module):
 
     def __call__(self, seen: EncoderInput) -> Float[Array, "g outputs"]:
         """Return the network's outputs, averaged over the tilts of a particle."""
-        flipped = _phase_flipped(seen)
+        flipped = phase_flipped(seen)
         out = self.network(jnp.concatenate([flipped.real, flipped.imag], axis=1))
         return mean_over_tilts(out, seen)
 
@@ -127,7 +96,7 @@ class ConvEncoder(eqx.Module):
         size = self.side
         k = FourierPixels(self.box, self.band).frequency.astype(int)
         half = jnp.zeros((seen.pixels.shape[0], size, size // 2 + 1), seen.pixels.dtype)
-        half = half.at[:, k[:, 1] % size, k[:, 0]].set(_phase_flipped(seen))
+        half = half.at[:, k[:, 1] % size, k[:, 0]].set(phase_flipped(seen))
         images = image_from_half_plane(half, size) * size
 
         def features(image: Float[Array, "n n"]) -> Float[Array, " f"]:
@@ -139,7 +108,7 @@ class ConvEncoder(eqx.Module):
         return mean_over_tilts(self.head(jax.vmap(features)(images)), seen)
 
 
-Encoder = LiftEncoder | PixelEncoder | ConvEncoder
+Encoder = LiftEncoder | PixelEncoder | ConvEncoder | TiltEncoder
 
 
 def build_encoder(
@@ -152,10 +121,12 @@ def build_encoder(
     width: int,
     depth: int,
     key: jax.Array,
+    tilts: TiltSizes | None = None,
 ) -> Encoder:
     """Make an encoder with `2 · latent_size` outputs (mean, log-variance).
 
     **Arguments:** `band`: outermost shell it sees. `radius`: of the molecule in pixels (`lift`).
+    `tilts`: sizes of the network over tilts (`tilt`).
     """
     outputs = 2 * latent_size
     if kind == "lift":
@@ -165,6 +136,9 @@ def build_encoder(
     if kind == "conv":
         return ConvEncoder(box, band, outputs, width, depth, key)
     inputs = 2 * len(FourierPixels(box, band))
+    if kind == "tilt":
+        assert tilts is not None
+        return TiltEncoder(inputs, outputs, width, depth, tilts, key)
     return PixelEncoder(
         ResidualMLP(inputs, outputs, width, depth, key=key, is_residual=kind == "resid")
     )

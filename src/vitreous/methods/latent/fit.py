@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import LatentConfig, config_from_dict
@@ -21,6 +20,7 @@ from vitreous.methods.latent.initial import measure_start
 from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.poses import corrected_pose
 from vitreous.methods.latent.state import LatentState
+from vitreous.methods.latent.tilts import group_tilts, latents_of, settled_tilts, tilt_data
 from vitreous.particles import (
     ImageSource,
     ParticleTable,
@@ -28,9 +28,8 @@ from vitreous.particles import (
     write_map,
 )
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import Groups, group_images
 from vitreous.particles.prepare import Batch
-from vitreous.particles.tilts import exposure_rank, weigh_tilts
+from vitreous.particles.tilts import check_tilts, weigh_tilts
 from vitreous.reconstruction.foundation import (
     Foundation,
     centred_pixels,
@@ -87,6 +86,9 @@ def train(
     arguments = data.particle_arguments(particles)
     table = read_checked(arguments)
     owners = latents_of(config, table)
+    if owners == "particles":
+        check_tilts(table, config.tilts, config.dose_per_tilt)
+    config = settled_tilts(config, table)
     source = ImageSource(table)
     if not resume:
         run = Run.create(
@@ -113,38 +115,6 @@ def train(
     return run
 
 
-def tilt_data(config: LatentConfig, data: DataOptions) -> DataOptions:
-    """Read tilt series as the settings want them: by particle, and only the tilts in use."""
-    return replace(
-        data,
-        ind_of="images" if config.by_particle is False else "particles",
-        # Tilts drawn anew every epoch are drawn from all.
-        tilts=None if config.random_tilts else config.tilts,
-    )
-
-
-def latents_of(config: LatentConfig, table: ParticleTable) -> str:
-    """Say what has a latent of its own: `particles` of a tilt series, or `images`.
-
-    **Raises:** `InputError` if the settings speak of tilts and the table has none.
-    """
-    is_series = table.particle is not None
-    if not is_series and (config.by_particle or config.tilts is not None):
-        raise InputError(
-            f"{table.path}: no tilt series: images do not say which particle they show "
-            "(_rlnGroupName and doses); leave out --encode-mode tilt and --ntilts"
-        )
-    return "particles" if is_series and config.by_particle is not False else "images"
-
-
-def group_tilts(config: LatentConfig, table: ParticleTable) -> Groups | None:
-    """Gather the tilts that share a latent; None where every image has its own, or none has."""
-    if config.kind == "homogeneous" or latents_of(config, table) == "images":
-        return None
-    assert table.particle is not None
-    return group_images(table.particle, exposure_rank(table))
-
-
 def _resumed_config(run: Run, config: LatentConfig) -> LatentConfig:
     """Continue with the settings the run was started with; only the end may move."""
     stored = config_from_dict(run.config["latent"])
@@ -162,8 +132,7 @@ def _prepare(
     data: DataOptions,
 ) -> tuple[LatentMethod, PreparedImages]:
     """Prepare images and lay the foundation, or read back the one of a resumed run."""
-    if table.particle is not None:
-        table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
+    table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
     box = source.box
     limit = (box - 1) // 2
     shell = min(config.max_shell or limit, limit)

@@ -19,7 +19,7 @@ from vitreous.imaging.fourier_grid import FourierGrid
 from vitreous.imaging.slicing import slice_grid
 from vitreous.methods.latent.build import build_model
 from vitreous.methods.latent.config import LatentConfig
-from vitreous.methods.latent.encoder import EncoderInput
+from vitreous.methods.latent.encoder_input import EncoderInput
 from vitreous.methods.latent.loss import (
     bound,
     squared_error,

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from vitreous.errors import InputError
 from vitreous.methods.latent.config import config_from_dict
 from vitreous.methods.latent.decode import load_model
-from vitreous.methods.latent.fit import group_tilts, infer_latents, tilt_data
+from vitreous.methods.latent.fit import infer_latents
 from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.state import LatentState
+from vitreous.methods.latent.tilts import group_tilts, tilt_data
 from vitreous.particles import ImageSource
 from vitreous.particles.tilts import weigh_tilts
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
@@ -34,8 +35,7 @@ def evaluate(
         )
     data = tilt_data(config, data)
     table = read_checked(data.particle_arguments(particles))
-    if table.particle is not None:
-        table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
+    table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
     source = ImageSource(table)
     check_box(run, source.box, particles)
     fitted, model = load_model(run, epoch)

@@ -23,7 +23,9 @@ class SubspaceConfig:
     `focus_mask`: map file; components are 0 outside it, the mean is not. `particle_diameter`: Å,
     None measures it. `refine_poses`: also correct small pose errors, expected to be about
     `pose_spread` (degrees, Å). `online`: M-steps after every `block` images instead of every
-    pass. `keep_all`: keep components that half sets do not reproduce. `batch_size`, `seed`.
+    pass. `keep_all`: keep components that half sets do not reproduce. `dose_per_tilt` (e/Å²),
+    `angle_per_tilt` (degrees): of tilt series whose file has no doses, no scale factors.
+    `batch_size`, `seed`.
     """
 
     zdim: int | None = None
@@ -39,6 +41,8 @@ class SubspaceConfig:
     block: int = 10000
     keep_all: bool = False
     batch_size: int | None = None
+    dose_per_tilt: float | None = None
+    angle_per_tilt: float = 3.0
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -19,11 +19,12 @@ from vitreous.methods.subspace.estimate import first_noise, start
 from vitreous.methods.subspace.model import band_mean
 from vitreous.methods.subspace.online import fit_online
 from vitreous.methods.subspace.poses import PoseSearch
-from vitreous.methods.subspace.preparation import Prepared, prepare_fit, sets_of, tilts_together
+from vitreous.methods.subspace.preparation import Prepared, prepare_fit, sets_of
 from vitreous.methods.subspace.results import save_latents, save_state
 from vitreous.methods.subspace.resume import STATE, Keeper, read_kept
 from vitreous.methods.subspace.schedule import schedule
 from vitreous.particles import ImageSource, read_map
+from vitreous.particles.tilts import check_tilts, tilt_groups
 from vitreous.training.inputs import DataOptions, read_checked
 from vitreous.training.progress import run_log
 from vitreous.training.run import Run
@@ -73,7 +74,8 @@ def train_subspace(
     data = replace(data, ind_of="particles")
     arguments = data.particle_arguments(particles)
     table = read_checked(arguments)
-    groups = tilts_together(table)
+    check_tilts(table, data.tilts, config.dose_per_tilt)
+    groups = tilt_groups(table)
     config.check_support(len(table) if groups is None else len(groups))
     source = ImageSource(table)
     focus = _read_focus(config, source.box)

@@ -21,8 +21,7 @@ from vitreous.methods.subspace.passes import Passes
 from vitreous.methods.subspace.resume import Keeper, read_ground
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import Groups, group_images
-from vitreous.particles.tilts import exposure_rank, weigh_tilts
+from vitreous.particles.tilts import tilt_groups, weigh_tilts
 from vitreous.reconstruction.half_sets import half_sets
 from vitreous.training.inputs import DataOptions, prepared_images
 from vitreous.training.run import Run
@@ -38,13 +37,6 @@ class Prepared(NamedTuple):
     contrast: str
 
 
-def tilts_together(table: ParticleTable) -> Groups | None:
-    """Gather the images that show one particle; None where every image shows its own."""
-    if table.particle is None:
-        return None
-    return group_images(table.particle, exposure_rank(table))
-
-
 def image_band(box: int, config: SubspaceConfig) -> Band:
     """Say which shells of images are fitted, and by how many components."""
     return Band(box, config.shell(box), config.components)
@@ -56,7 +48,7 @@ def image_passes(
     """Say how images are passed over."""
     band = image_band(data.box, config)
     contrast = ContrastPrior.normal(config.contrast_spread) if config.contrast else ContrastPrior()
-    groups = tilts_together(data.table)
+    groups = tilt_groups(data.table)
     return Passes(data, band, contrast, config.batch_size, groups, poll)
 
 
@@ -77,10 +69,9 @@ def prepare_fit(
     """Read the images and lay the ground, or read back that of an interrupted run."""
     pixels = FourierPixels(source.box, (source.box - 1) // 2)
     stored = run.config.get("normalization") or data.normalization
-    if table.particle is not None:
-        if config.refine_poses:
-            raise InputError("--refine-poses: not for tilt series, whose images share a particle")
-        table = weigh_tilts(table)
+    if table.particle is not None and config.refine_poses:
+        raise InputError("--refine-poses: not for tilt series, whose images share a particle")
+    table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
     half, groups = sets_of(table)
 
     count = int(groups.max()) + 1

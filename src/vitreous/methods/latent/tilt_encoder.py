@@ -1,0 +1,58 @@
+"""The encoder of tilts in order: one network for every image, another for the series.
+
+What cryoDRGN-ET does: places in the series have a meaning, by the order of exposure. A particle
+with fewer tilts leaves its last places empty.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vitreous.methods.latent.encoder_input import EncoderInput, phase_flipped
+from vitreous.training.networks.residual_mlp import ResidualMLP
+
+
+class TiltSizes(NamedTuple):
+    """Sizes of the network over tilts.
+
+    **Fields:** `places`: for tilts. `embedding`: numbers that tell of an image. `layers`,
+    `width`: of the network from all of them to the latent.
+    """
+
+    places: int
+    embedding: int = 64
+    layers: int = 3
+    width: int = 256
+
+
+class TiltEncoder(eqx.Module):
+    """Embed every tilt image by itself, and encode the embeddings in order of exposure.
+
+    **Source:** Rangan et al. (2024), cryoDRGN-ET; sizes of `reference/cryodrgn.md` §4.5.
+    """
+
+    image: ResidualMLP
+    series: ResidualMLP
+    tilts: int = eqx.field(static=True)
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int, depth: int, tilts: TiltSizes, key: jax.Array
+    ) -> None:
+        k_image, k_series = jax.random.split(key)
+        self.tilts = tilts.places
+        self.image = ResidualMLP(inputs, tilts.embedding, width, depth, key=k_image)
+        inputs = tilts.places * tilts.embedding
+        self.series = ResidualMLP(inputs, outputs, tilts.width, tilts.layers, key=k_series)
+
+    def __call__(self, seen: EncoderInput) -> Float[Array, "g outputs"]:
+        """Return the network's outputs for each particle; its images come in order of exposure."""
+        flipped = phase_flipped(seen)
+        embedded = self.image(jnp.concatenate([flipped.real, flipped.imag], axis=1))
+        if seen.weight is not None:
+            embedded = embedded * (seen.weight > 0)[:, None].astype(embedded.dtype)
+        places = embedded.reshape(-1, seen.tilts * embedded.shape[1])
+        empty = (self.tilts - seen.tilts) * embedded.shape[1]
+        return self.series(jnp.pad(places, ((0, 0), (0, empty))))
