@@ -67,13 +67,29 @@ function build(run, theme) {
   });
   join(latent, selection, store);
   shortcuts(latent, selection);
+  const top = header(run, theme);
   app.replaceChildren(
-    header(run, theme),
+    top,
     h("div", { class: "work" }, selectionPanel(selection, store, columns, run), plotHost, workspace),
     commandLog(),
   );
+  if (run.loading) awaitTable(columns, top);
   latent.plot.resize();
   latent.start().then(() => (document.body.dataset.ready = "true"));
+}
+
+// A large particle file is read after the page has opened: its columns come later.
+async function awaitTable(columns, top) {
+  const done = top.say("Reading the particle file…");
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const run = await getJson("api/run", { quiet: true }).catch(() => null);
+    if (!run || run.loading) continue;
+    columns.set(run.columns);
+    done();
+    run.warnings.forEach(top.warn);
+    return;
+  }
 }
 
 // What the hand does on the plot, as selections, picks and anchors.

@@ -12,16 +12,26 @@ const GROUPS = {
   pose: "Pose",
   ctf: "CTF",
   class: "Classes",
-  error: "Error",
+  density: "Density and energy",
+  error: "Error and outliers",
+  landscape: "Landscape",
+  run: "Run",
 };
 
-/** Look columns up by name and load their values lazily. */
-export class Columns {
+/** Look columns up by name and load their values lazily; "change" when the server found more. */
+export class Columns extends EventTarget {
   #cache = new Map();
 
   constructor(list) {
+    super();
+    this.set(list);
+  }
+
+  /** Take the server's list of columns in. */
+  set(list) {
     this.list = list;
     this.byName = new Map(list.map((c) => [c.name, c]));
+    this.dispatchEvent(new Event("change"));
   }
 
   get(name) {

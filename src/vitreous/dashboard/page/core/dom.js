@@ -63,19 +63,23 @@ export function button({ name, text, title, kind = "", ...rest }) {
 /** A select element over [{value, label, group?}], groups becoming optgroups. */
 export function select(options, { value, onchange, label, ...rest }) {
   const node = h("select", { "aria-label": label, ...rest });
-  const groups = new Map();
-  for (const option of options) {
-    const entry = h("option", { value: option.value, text: option.label });
-    if (!option.group) node.append(entry);
-    else {
-      if (!groups.has(option.group)) {
+  /** Offer other options; the chosen one stays, where it is still among them. */
+  node.offer = (list) => {
+    const kept = node.value;
+    const groups = new Map();
+    node.replaceChildren();
+    for (const option of list) {
+      const entry = h("option", { value: option.value, text: option.label });
+      if (option.group && !groups.has(option.group)) {
         groups.set(option.group, h("optgroup", { label: option.group }));
         node.append(groups.get(option.group));
       }
-      groups.get(option.group).append(entry);
+      (groups.get(option.group) || node).append(entry);
     }
-  }
-  if (value !== undefined) node.value = value;
+    node.value = kept;
+  };
+  node.offer(options);
+  node.value = value === undefined ? (options[0]?.value ?? "") : value;
   if (onchange) node.addEventListener("change", () => onchange(node.value));
   return node;
 }

@@ -2,7 +2,7 @@
 
 import { getJson } from "../core/api.js";
 import { copyButton } from "../core/commands.js";
-import { figure, h, notice, segmented, svg } from "../core/dom.js";
+import { count, figure, h, notice, segmented, svg } from "../core/dom.js";
 import { categoryColour } from "../latent/colours.js";
 
 const SIZE = { width: 420, height: 300, edge: 24 };
@@ -60,8 +60,14 @@ function view(found, viewport) {
   const key = h("div", { class: "swatches" }, ...clusters.map((c) =>
     h("span", { class: "swatch" }, h("span", { class: "dot", style: `background:${categoryColour(c)}` }), `cluster ${c}`, h("span", { class: "faint", text: ` ${found.clusters.filter((k) => k === c).length}` }))));
   const parts = [h("div", { class: "row wrap" }, h("span", { class: "faint", text: "Volume components" }), choice), plot, key];
-  if (found.energies) parts.push(energyTable(found));
+  if (found.states?.length) parts.push(stateTable(found.states));
   return parts;
+}
+
+function words(found, k) {
+  const size = found.sizes ? `, ${count(found.sizes[k])} particles` : "";
+  const energy = Number.isFinite(found.energies?.[k]) ? `, ${figure(found.energies[k])} kT` : "";
+  return `volume ${k}${size}${energy}`;
 }
 
 function scatter(found, [i, j], chosen, pick) {
@@ -72,12 +78,15 @@ function scatter(found, [i, j], chosen, pick) {
     return (v) => (high > low ? (v - low) / (high - low) : 0.5);
   };
   const [fx, fy] = [span(i), span(j)];
+  // A volume's disc grows with the particles that it stands for.
+  const most = found.sizes ? Math.max(...found.sizes) : 1;
+  const radius = (k) => (found.sizes ? 3 + 5 * Math.sqrt(found.sizes[k] / most) : 4.5);
   const dots = found.points.map((p, k) => {
     const dot = svg("circle", {
-      cx: edge + fx(p[i]) * (width - 2 * edge), cy: height - edge - fy(p[j]) * (height - 2 * edge), r: k === chosen ? 7 : 4.5,
+      cx: edge + fx(p[i]) * (width - 2 * edge), cy: height - edge - fy(p[j]) * (height - 2 * edge), r: radius(k) + (k === chosen ? 2 : 0),
       fill: found.clusters ? categoryColour(found.clusters[k]) : categoryColour(0), class: k === chosen ? "volume chosen" : "volume",
       tabindex: 0, role: "button", "aria-label": `Show volume ${k}`,
-    }, svg("title", {}, document.createTextNode(`volume ${k}`)));
+    }, svg("title", {}, document.createTextNode(words(found, k))));
     dot.addEventListener("click", () => pick(k));
     dot.addEventListener("keydown", (event) => event.key === "Enter" && pick(k));
     return dot;
@@ -88,8 +97,8 @@ function scatter(found, [i, j], chosen, pick) {
     name(width - 8, height - 8, `component ${i + 1}`, "end"), name(8, 16, `component ${j + 1}`, "start"));
 }
 
-function energyTable(found) {
-  const entries = Array.isArray(found.energies) ? found.energies.map((e, k) => [k, e]) : Object.entries(found.energies);
-  return h("table", {}, h("caption", { text: "Free energy (kT)" }),
-    h("tbody", {}, ...entries.slice(0, 24).map(([k, e]) => h("tr", {}, h("th", { scope: "row", text: `cluster ${k}` }), h("td", { text: figure(e) })))));
+function stateTable(states) {
+  const head = ["State", "Particles", "Free energy (kT)"].map((text) => h("th", { scope: "col", text }));
+  const rows = states.map(({ state, particles, energy }) => h("tr", {}, h("td", { text: state }), h("td", { text: count(particles) }), h("td", { text: figure(energy) })));
+  return h("table", {}, h("caption", { text: "States" }), h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
 }

@@ -35,17 +35,16 @@ export class LatentView extends EventTarget {
 
   #toolbar() {
     const { store, columns } = this;
-    const axisSelect = (key, label, extra = []) =>
-      h(
-        "label",
-        { class: "field" },
-        h("span", { text: label }),
-        (this[`${key}Select`] = select([...extra, ...columns.options()], {
-          value: store.get(key) || NONE,
-          label: `${label} axis`,
-          onchange: (value) => store.set({ [key]: value || null }),
-        })),
-      );
+    const axisSelect = (key, label, extra = []) => {
+      const node = select([...extra, ...columns.options()], {
+        value: store.get(key) || NONE,
+        label: `${label} axis`,
+        onchange: (value) => store.set({ [key]: value || null }),
+      });
+      this[`${key}Select`] = node;
+      columns.addEventListener("change", () => node.offer([...extra, ...columns.options()]));
+      return h("label", { class: "field" }, h("span", { text: label }), node);
+    };
     this.tools = segmented(
       [
         { value: "pan", icon: "pan", title: "Move and pick (V)" },

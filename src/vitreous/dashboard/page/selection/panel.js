@@ -61,7 +61,7 @@ export function selectionPanel(selection, store, columns, run) {
       segmented(MODES, { value: "replace", label: "How the next term is combined", onchange: (mode) => (selection.mode = mode) }),
       terms,
       h("div", { class: "row" }, turn, group, clear),
-      addForm(selection, store, columns, run)),
+      addForm(selection, store, columns)),
     savedList(selection, store, run),
     exportForm(store),
   );
@@ -107,8 +107,9 @@ function sliderOf(t, column, selection, columns) {
   return host;
 }
 
-function addForm(selection, store, columns, run) {
-  const numbers = select([{ value: "", label: "Range of…" }, ...columns.options(columns.numbers())], {
+function addForm(selection, store, columns) {
+  const ranges = () => [{ value: "", label: "Range of…" }, ...columns.options(columns.numbers())];
+  const numbers = select(ranges(), {
     label: "Add a range of a column",
     onchange: async (name) => {
       numbers.value = "";
@@ -117,8 +118,10 @@ function addForm(selection, store, columns, run) {
       selection.join({ range: { column: name, low, high } });
     },
   });
-  const clusters = run.clusters
-    ? select([{ value: "", label: "Cluster…" }, ...Array.from({ length: run.clusters }, (_, k) => ({ value: k, label: `Cluster ${k}` }))], {
+  columns.addEventListener("change", () => numbers.offer(ranges()));
+  const labels = columns.get("cluster")?.categories || [];
+  const clusters = labels.length
+    ? select([{ value: "", label: "Cluster…" }, ...labels.map((k) => ({ value: k, label: `Cluster ${k}` }))], {
         label: "Add a cluster",
         onchange: (k) => {
           clusters.value = "";

@@ -129,7 +129,7 @@ export class Scene {
     this.render();
   }
 
-  /** Gaussians as spheres, and where they moved from as arrows; null removes both. */
+  /** Gaussians as spheres where they are now, arrows from their mean position; null removes both. */
   setGaussians(model, { points = true, arrows = true } = {}) {
     if (!model && !this.extras.length) return;
     for (const actor of this.extras) {
@@ -159,20 +159,20 @@ export class Scene {
     return actor;
   }
 
-  #spheres({ positions, widths }) {
+  #spheres({ positions, displacements, widths }) {
     const source = this.vtk.Filters.Sources.vtkSphereSource.newInstance({ radius: 0.5, thetaResolution: 10, phiResolution: 8 });
     const sizes = positions.map((_, k) => widths?.[k] ?? widths?.[0] ?? 2);
-    const actor = this.#glyphs(positions, [["width", sizes, 1]], source, { scaling: true, scaleArray: "width", scaleMode: 1, scaleFactor: 1 });
+    const moved = positions.map((p, k) => p.map((v, j) => v + (displacements?.[k][j] ?? 0)));
+    const actor = this.#glyphs(moved, [["width", sizes, 1]], source, { scaling: true, scaleArray: "width", scaleMode: 1, scaleFactor: 1 });
     actor.getProperty().setColor(...rgb("--gaussian"));
     return actor;
   }
 
   #arrows({ positions, displacements }) {
     const source = this.vtk.Filters.Sources.vtkArrowSource.newInstance({ tipResolution: 10, shaftResolution: 8, tipRadius: 0.12, shaftRadius: 0.045 });
-    const starts = positions.map((p, k) => p.map((v, j) => v - displacements[k][j]));
     const lengths = displacements.map((d) => Math.hypot(...d));
     const actor = this.#glyphs(
-      starts,
+      positions,
       [["displacement", displacements.flat(), 3], ["length", lengths, 1]],
       source,
       { orient: true, orientationArray: "displacement", orientationMode: 0, scaling: true, scaleArray: "length", scaleMode: 1, scaleFactor: 1 },
