@@ -20,6 +20,8 @@ from vitreous.errors import InputError
 from vitreous.geometry.rotations import matrix_to_euler
 from vitreous.particles import read_particles
 from vitreous.particles.peer_pickles import read_index
+from vitreous.particles.relion_tomo import is_tomo_table
+from vitreous.particles.star import StarFile
 from vitreous.particles.table import ParticleTable
 from vitreous.training.run import Run
 
@@ -61,6 +63,11 @@ class Candidates:
             self.z = self.run.latents(epoch).mean
             self.of = str(self.run.config.get("latents_of", "images"))
             self.of_run = RunColumns(self.run, self.z, epoch, clusters)
+        elif self.path.suffix.lower() == ".star":
+            source = self._whole.source
+            if isinstance(source, StarFile) and is_tomo_table(source):
+                # Its rows are particles, each with all of its tilts.
+                self.of = "particles"
 
     @cached_property
     def particles(self) -> Path:
@@ -70,14 +77,16 @@ class Candidates:
     @cached_property
     def table(self) -> ParticleTable:
         """The particle table: one row a candidate."""
-        if self.run is None:
-            return read_particles(self.path, datadir=self.datadir)
-        table = self.run.table(self.datadir)
+        table = self._whole if self.run is None else self.run.table(self.datadir)
         if self.of == "particles" and table.particle is not None:
             table = table.select(np.unique(table.particle, return_index=True)[1])
         if self.z is not None and len(table) != len(self.z):
             raise InputError(f"{self.path}: {len(self.z)} latents, but {len(table)} particles")
         return table
+
+    @cached_property
+    def _whole(self) -> ParticleTable:
+        return read_particles(self.path, datadir=self.datadir)
 
     @cached_property
     def rows(self) -> Int64[np.ndarray, " n"]:

@@ -3,26 +3,45 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from vitreous.errors import InputError
 from vitreous.metrics.truth import Truth, score_latent
 from vitreous.metrics.volume_fsc import every_nth, per_image_auc
+from vitreous.particles.relion_tomo import is_tomo_table
+from vitreous.particles.star import StarFile
 from vitreous.particles.table import ParticleTable
 
 
 def match_truth(truth: Truth, count: int, table: ParticleTable | None) -> Truth:
     """Give the truth of each latent, also where the run used a selection of the images.
 
+    The truth of a tilt series may be one of its images or one of its particles.
+
+    **Arguments:** `table`: one row a latent.
+
     **Raises:** `InputError` if the truth is of another set.
     """
     columns = (truth.labels, truth.coordinate, truth.rotation, truth.shift)
     size = next(len(c) for c in columns if c is not None)
-    if table is not None and size != count and table.row.max() < size:
-        return truth.select(table.row)
+    if table is not None and size != count:
+        rows = _rows_of_truth(table, size)
+        if rows.max() < size:
+            return truth.select(rows)
     if size != count:
         raise InputError(f"the truth is of {size} images, the run of {count}: not the same set")
     return truth
+
+
+def _rows_of_truth(table: ParticleTable, size: int) -> Int64[np.ndarray, " n"]:
+    """Number the latents as the truth does: by image, or by particle of a tilt series."""
+    if table.particle is None:
+        return table.row
+    images = None
+    if isinstance(table.source, StarFile) and not is_tomo_table(table.source):
+        images = len(table.source.main)
+    is_of_images = table.row.max() < size if images is None else images == size
+    return table.row if is_of_images else table.particle
 
 
 def check_truth_volumes(truth: Truth, box: int, pixel_size: float) -> None:

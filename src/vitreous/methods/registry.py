@@ -17,6 +17,7 @@ METHODS: dict[str, str] = {
 EVALUATORS: dict[str, str] = {
     "abinitio": "vitreous.methods.abinitio.unseen:evaluate",
     "latent": "vitreous.methods.latent.unseen:evaluate",
+    "subspace": "vitreous.methods.subspace.unseen:evaluate",
 }
 
 # name → "module:function"; the function takes (data with poses, zdim, diameter in Å) and returns a

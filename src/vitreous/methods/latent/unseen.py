@@ -10,9 +10,9 @@ from vitreous.methods.latent.decode import load_model
 from vitreous.methods.latent.fit import infer_latents
 from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.state import LatentState
-from vitreous.methods.latent.tilts import group_tilts, tilt_data
+from vitreous.methods.latent.tilts import group_tilts, latents_of, tilt_data
 from vitreous.particles import ImageSource
-from vitreous.particles.tilts import weigh_tilts
+from vitreous.particles.tilts import check_tilts, weigh_tilts
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
 from vitreous.training.run import Latents, Run
 from vitreous.training.unseen import Unseen, check_box
@@ -35,6 +35,8 @@ def evaluate(
         )
     data = tilt_data(config, data)
     table = read_checked(data.particle_arguments(particles))
+    if latents_of(config, table) == "particles":
+        check_tilts(table, dose_per_tilt=config.dose_per_tilt)
     table = weigh_tilts(table, config.dose_per_tilt, config.angle_per_tilt)
     source = ImageSource(table)
     check_box(run, source.box, particles)
