@@ -1,6 +1,5 @@
 """Score a run of simulated particles as the published benchmarks do, section by section."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,29 +7,27 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.analysis.analyze import checked_latents
+from vitreous.analysis.benchmark_volumes import (
+    Progress,
+    Scored,
+    Sections,
+    fsc_sections,
+    map_sections,
+)
 from vitreous.analysis.decoders import VolumeSource, volumes_of
 from vitreous.analysis.latent_structure import latent_structure
 from vitreous.analysis.pose_scores import in_true_frame, score_poses
-from vitreous.analysis.sketch import sketch_latent
 from vitreous.analysis.truth_scores import check_truth_volumes, match_truth
 from vitreous.analysis.variables import particle_table
 from vitreous.errors import InputError
 from vitreous.maps import read_map
 from vitreous.metrics.information_imbalance import euclidean_distances, information_imbalance
-from vitreous.metrics.map_to_map import (
-    MAP_DISTANCES,
-    captured_variance,
-    map_distances,
-    normalise,
-)
+from vitreous.metrics.map_to_map import QUICK_DISTANCES, MapDistance
 from vitreous.metrics.neighbourhoods import neighbourhood_curve
-from vitreous.metrics.populations import score_populations
 from vitreous.metrics.truth import Truth, score_latent
-from vitreous.metrics.volume_scores import score_per_conformation, score_per_image
+from vitreous.particles.table import ParticleTable
 from vitreous.training.run import Run
 
-Progress = Callable[[str, int, int], None]
-Sections = dict[str, dict[str, float]]
 # Points whose distances are compared with each other.
 _COMPARED = 2000
 
@@ -41,13 +38,15 @@ class BenchmarkOptions:
 
     `images`: of the per-image FSC. `exact`: CryoBench's own shells, sign and area (see
     `metrics.volume_scores`). `mask`: multiplied on volumes. `submitted`: volumes that stand for
-    the run in the map-to-map comparison. `volumes`: whether to decode any.
+    the run in the map-to-map comparison, by `distances` (see `metrics.map_distances`). `volumes`:
+    whether to decode any.
     """
 
     images: int = 100
     exact: bool = True
     mask: Path | None = None
     submitted: int = 80
+    distances: tuple[MapDistance, ...] = QUICK_DISTANCES
     volumes: bool = True
     source: VolumeSource = "decoder"
     seed: int = 0
@@ -82,19 +81,29 @@ def benchmark_run(
     if decode is not None and truth.volumes is not None and truth.labels is not None:
         check_truth_volumes(truth, run.box, run.pixel_size)
         mask = _mask(options.mask, run.box)
-        sections |= _volume_sections(run, z, truth, decode, mask, options, tell)
+        scored = Scored(z, decode, truth.volumes, truth.labels, run.pixel_size, mask, options.seed)
+        sections |= fsc_sections(scored, options.images, options.exact, tell)
+        if options.submitted > 0:
+            sections |= map_sections(scored, options.submitted, options.distances, tell)
     tell("latent", 0, 1)
-    sections["latent"] = score_latent(z, truth)
+    sections |= _latent_sections(z, truth, table, options.seed)
+    tell("latent", 1, 1)
+    return sections
+
+
+def _latent_sections(
+    z: np.ndarray, truth: Truth, table: ParticleTable | None, seed: int
+) -> Sections:
+    sections: Sections = {"latent": score_latent(z, truth)}
     coordinates = true_coordinates(truth)
     if coordinates is not None:
         sections["latent"] |= _neighbourhoods(z, coordinates)
-        sections["latent"] |= _imbalance(z, coordinates, options.seed)
-    structure = latent_structure(z, table, options.seed)
+        sections["latent"] |= _imbalance(z, coordinates, seed)
+    structure = latent_structure(z, table, seed)
     sections["structure"] = {"intrinsic dimension": structure.dimension}
     for name, leak in structure.leaks.items():
         sections["structure"][f"Δ(z → {name})"] = leak.imbalance
         sections["structure"][f"Δ(z → {name}) by chance"] = leak.chance[0]
-    tell("latent", 1, 1)
     return sections
 
 
@@ -113,72 +122,6 @@ def true_coordinates(truth: Truth) -> Float[np.ndarray, "n c"] | None:
     flat = truth.volumes.reshape(len(truth.volumes), -1).astype(np.float64)
     u, s, _ = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
     return (u * s)[truth.labels]
-
-
-def _volume_sections(
-    run: Run,
-    z: np.ndarray,
-    truth: Truth,
-    decode: Callable[[np.ndarray], np.ndarray],
-    mask: np.ndarray | None,
-    options: BenchmarkOptions,
-    tell: Progress,
-) -> Sections:
-    assert truth.volumes is not None
-    assert truth.labels is not None
-    size, sections = run.pixel_size, {}
-    image = score_per_image(
-        decode, z, truth.volumes, truth.labels, size, options.images, mask, options.exact,
-        lambda done, total: tell("FSC per image", done, total),
-    )  # fmt: skip
-    sections["per-image FSC"] = image.summary()
-    state = score_per_conformation(
-        decode, z, truth.volumes, truth.labels, size, mask, options.exact,
-        lambda done, total: tell("FSC per conformation", done, total),
-    )  # fmt: skip
-    sections["per-conformation FSC"] = state.summary()
-    if options.submitted > 0:
-        tell("map to map", 0, 1)
-        sections |= _map_sections(z, truth, decode, mask, options, size)
-        tell("map to map", 1, 1)
-    return sections
-
-
-def _map_sections(
-    z: np.ndarray,
-    truth: Truth,
-    decode: Callable[[np.ndarray], np.ndarray],
-    mask: np.ndarray | None,
-    options: BenchmarkOptions,
-    size: float,
-) -> Sections:
-    """Let k-means centres, weighted by their particles, stand for the run."""
-    assert truth.volumes is not None
-    assert truth.labels is not None
-    chosen = sketch_latent(z, options.submitted, options.seed)
-    decoded = [decode(chosen.centres[k : k + 8]) for k in range(0, len(chosen), 8)]
-    submitted = normalise(np.concatenate(decoded), mask)
-    true_maps = normalise(truth.volumes, mask)
-    weight = np.bincount(truth.labels, minlength=len(true_maps)).astype(np.float64)
-    claimed = chosen.sizes.astype(np.float64)
-    maps: dict[str, float] = {"submitted volumes": float(len(chosen))}
-    populations: dict[str, float] = {}
-    flat = true_maps.reshape(len(true_maps), -1)
-    first = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[0][:, 0]
-    window = 5 if len(true_maps) >= 25 else 1
-    for kind in MAP_DISTANCES:
-        cost = map_distances(true_maps, submitted, kind, size)
-        nearest = float(np.average(cost.min(axis=1), weights=weight))
-        maps[f"{kind}, nearest to each true map"] = nearest
-        score = score_populations(cost, weight, claimed, first, window, seed=options.seed)
-        populations[f"{kind}: earth mover's distance"] = score.emd
-        populations[f"{kind}: least possible"] = score.emd_best
-        populations[f"{kind}: KL of the best from the submitted"] = score.kl_forward
-        populations[f"{kind}: KL of the submitted from the best"] = score.kl_backward
-    rank = min(5, len(true_maps) - 1, len(submitted) - 1)
-    spanned, back = captured_variance(true_maps, submitted, rank)
-    maps[f"captured variance, rank {rank}"] = (spanned + back) / 2
-    return {"map to map": maps, "populations": populations}
 
 
 def _neighbourhoods(z: np.ndarray, coordinates: np.ndarray) -> dict[str, float]:

@@ -6,21 +6,21 @@ latent to those components, fitted to them and tested on the rest, places all ot
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from vitreous.analysis.communities import leiden_communities
-from vitreous.analysis.decoders import VolumeSource, volumes_of
+from vitreous.analysis.decoders import Decoder, VolumeSource, volumes_of
 from vitreous.analysis.embedding import embed_umap
 from vitreous.analysis.landscape_files import read_space
 from vitreous.analysis.latent_files import write_array
 from vitreous.analysis.plots import plot_density, plot_points
 from vitreous.analysis.postprocess import VolumeOptions, process_volume
 from vitreous.analysis.series import write_series
-from vitreous.analysis.smooth_map import SmoothMap, fit_smooth_map
+from vitreous.analysis.smooth_map import fit_smooth_map
 from vitreous.analysis.volume_space import VolumeSpace
 from vitreous.errors import InputError
 from vitreous.files import write_text
@@ -34,8 +34,9 @@ Progress = Callable[[str, int, int], None]
 class FullOptions:
     """Say how all particles are placed.
 
-    `decoded`: particles whose volume is decoded, all if there are no more. `neighbours` and
-    `resolution` of Leiden's communities. `volumes`: decode one at the heart of each community.
+    `decoded`: particles whose volume is decoded, all if there are no more; `tolerance`: error each
+    may have, see `Run.decode_many`. `neighbours` and `resolution` of Leiden's communities.
+    `volumes`: decode one at the heart of each community.
     """
 
     decoded: int = 10_000
@@ -43,7 +44,7 @@ class FullOptions:
     resolution: float = 1.5
     umap: bool = True
     volumes: bool = True
-    source: VolumeSource = "decoder"
+    tolerance: float = 0.01
     landmarks: int = 1000
     seed: int = 0
 
@@ -80,97 +81,121 @@ def analyze_landscape_full(
     options = options or FullOptions()
     tell = progress or (lambda stage, done, total: None)
     landscape = run.path / f"landscape.{epoch}" if landscape is None else landscape
-    if not (landscape / "vol_pca.npz").is_file():
-        raise InputError(
-            f"{landscape}: no landscape there; make it with: vitreous analyze-landscape"
-        )
-    if options.decoded < 10 or options.neighbours < 2:
-        raise InputError("-N must be at least 10, --num-neighbors at least 2")
-    space, _, _ = read_space(landscape)
-    facts = json.loads((landscape / "landscape.json").read_text(encoding="utf-8"))
-    treatment = VolumeOptions(downsample=facts["downsample"], flip=facts["flip"])
-    options = replace(options, source=facts["source"])
+    known = _known_landscape(landscape, options)
     folder = landscape / "landscape_full" if folder is None else folder
     z = np.asarray(checked_latents(run, epoch).mean, np.float32)
-    order = np.random.default_rng(options.seed).permutation(len(z))
-    rows = np.sort(order[: options.decoded])
-    known = _decoded_scores(
-        run, epoch, z[rows], space, treatment, options.source,
-        lambda done, total: tell("volumes", done, total),
-    )  # fmt: skip
-    learnt: SmoothMap | None = None
-    if len(rows) < len(z):
-        tell("map from the latent to volumes", 0, 1)
-        learnt = fit_smooth_map(z[rows], known, options.landmarks, options.seed)
-        scores = learnt(z).astype(np.float32)
-        tell("map from the latent to volumes", 1, 1)
-        # What was decoded needs no map.
-        scores[rows] = known
-    else:
-        scores = known
-    write_array(folder / "vol_pca_all.npy", scores)
-    save_pickles(folder / "vol_pca_all.pkl", scores)
+    decoder = volumes_of(run, epoch, known.source)
+    scores, decoded, r2 = _place(z, decoder, known, options, run.pixel_size, tell)
+    _write(folder, "vol_pca_all", scores)
     tell("communities", 0, 1)
     community = leiden_communities(scores, options.neighbours, options.resolution, options.seed)
-    clusters = folder / "full_clustering"
-    write_array(clusters / "cluster_labels.npy", community)
-    save_pickles(clusters / "cluster_labels.pkl", community)
+    _write(folder / "full_clustering", "cluster_labels", community)
     tell("communities", 1, 1)
     umap = None
     if options.umap and scores.shape[1] > 2:
         tell("UMAP", 0, 1)
         umap = embed_umap(scores, options.seed, neighbours=options.neighbours)
-        write_array(folder / "umap_vol_pca.npy", umap)
-        save_pickles(folder / "umap_vol_pca.pkl", umap)
+        _write(folder, "umap_vol_pca", umap)
         tell("UMAP", 1, 1)
-    found = FullLandscape(folder, scores, community, umap, None if learnt is None else learnt.r2)
-    _draw(folder, clusters, found, space)
+    found = FullLandscape(folder, scores, community, umap, r2)
+    _draw(found, known.space)
     if options.volumes:
-        hearts = _hearts(scores, community)
-        write_series(
-            volumes_of(run, epoch, options.source).decode,
-            z[hearts],
-            clusters,
-            facts["pixel_size"],
-            treatment,
-            title="communities",
-            is_path=False,
-            progress=lambda done, total: tell("volumes of the communities", done, total),
-        )
-        write_text(clusters / "centers_ind.txt", "".join(f"{i}\n" for i in hearts.tolist()))
+        _write_hearts(found, z, decoder, known, tell)
     summary = {
-        "decoded": len(rows),
+        "decoded": decoded,
         "particles": len(z),
-        "r2": None if found.r2 is None else [round(float(r), 4) for r in found.r2],
+        "r2": None if r2 is None else [round(float(r), 4) for r in r2],
         "communities": np.bincount(community).tolist(),
     }
     write_text(folder / "landscape_full.json", json.dumps(summary) + "\n")
     return found
 
 
-def _decoded_scores(
-    run: Run,
-    epoch: int,
+@dataclass(frozen=True)
+class _Known:
+    """Hold what `analyze_landscape` left: its space, and how its volumes were made."""
+
+    space: VolumeSpace
+    treatment: VolumeOptions
+    source: VolumeSource
+    pixel_size: float
+
+
+def _known_landscape(folder: Path, options: FullOptions) -> _Known:
+    if not (folder / "vol_pca.npz").is_file():
+        raise InputError(f"{folder}: no landscape there; make it with: vitreous analyze-landscape")
+    if options.decoded < 10 or options.neighbours < 2:
+        raise InputError("-N must be at least 10, --num-neighbors at least 2")
+    facts = json.loads((folder / "landscape.json").read_text(encoding="utf-8"))
+    treatment = VolumeOptions(downsample=facts["downsample"], flip=facts["flip"])
+    return _Known(read_space(folder)[0], treatment, facts["source"], facts["pixel_size"])
+
+
+def _place(
     z: np.ndarray,
-    space: VolumeSpace,
-    treatment: VolumeOptions,
-    source: VolumeSource,
+    decoder: Decoder,
+    known: _Known,
+    options: FullOptions,
+    pixel_size: float,
+    tell: Progress,
+) -> tuple[np.ndarray, int, np.ndarray | None]:
+    """Give every particle its volume components; say how many were decoded, and the map's R²."""
+    order = np.random.default_rng(options.seed).permutation(len(z))
+    rows = np.sort(order[: options.decoded])
+    of_volumes = _decoded_scores(
+        z[rows], decoder, known, options.tolerance, pixel_size,
+        lambda done, total: tell("volumes", done, total),
+    )  # fmt: skip
+    if len(rows) == len(z):
+        return of_volumes, len(rows), None
+    tell("map from the latent to volumes", 0, 1)
+    learnt = fit_smooth_map(z[rows], of_volumes, options.landmarks, options.seed)
+    scores = learnt(z).astype(np.float32)
+    tell("map from the latent to volumes", 1, 1)
+    # What was decoded needs no map.
+    scores[rows] = of_volumes
+    return scores, len(rows), learnt.r2
+
+
+def _decoded_scores(
+    z: np.ndarray,
+    decoder: Decoder,
+    known: _Known,
+    tolerance: float,
+    pixel_size: float,
     progress: Callable[[int, int], None],
-    batch: int = 8,
 ) -> Float[np.ndarray, "m c"]:
     """Decode volumes and keep of each its components only."""
-    decoder = volumes_of(run, epoch, source)
-    scores = np.empty((len(z), len(space.axes)), np.float32)
-    for start in range(0, len(z), batch):
-        volumes = decoder.decode(z[start : start + batch])
-        treated = np.stack([process_volume(v, run.pixel_size, treatment)[0] for v in volumes])
-        if treated.shape[1:] != space.mask.shape:
+    found: list[np.ndarray] = []
+    for volumes in decoder.many(z, tolerance):
+        treated = np.stack([process_volume(v, pixel_size, known.treatment)[0] for v in volumes])
+        if treated.shape[1:] != known.space.mask.shape:
             raise InputError(
-                f"volumes of {treated.shape[1]} voxels for a landscape of {len(space.mask)}"
+                f"volumes of {treated.shape[1]} voxels for a landscape of {len(known.space.mask)}"
             )
-        scores[start : start + batch] = space.transform(treated)
-        progress(min(start + batch, len(z)), len(z))
-    return scores
+        found.extend(known.space.transform(treated))
+        progress(len(found), len(z))
+    return np.stack(found)
+
+
+def _write(folder: Path, name: str, values: np.ndarray) -> None:
+    """Write an array for us, and as the peer's pickle."""
+    write_array(folder / f"{name}.npy", values)
+    save_pickles(folder / f"{name}.pkl", values)
+
+
+def _write_hearts(
+    found: FullLandscape, z: np.ndarray, decoder: Decoder, known: _Known, tell: Progress
+) -> None:
+    """Decode a volume at the heart of each community."""
+    hearts = _hearts(found.scores, found.community)
+    folder = found.folder / "full_clustering"
+    write_series(
+        decoder.decode, z[hearts], folder, known.pixel_size, known.treatment,
+        title="communities", is_path=False,
+        progress=lambda done, total: tell("volumes of the communities", done, total),
+    )  # fmt: skip
+    write_text(folder / "centers_ind.txt", "".join(f"{i}\n" for i in hearts.tolist()))
 
 
 def _hearts(scores: np.ndarray, community: np.ndarray) -> Int[np.ndarray, " k"]:
@@ -183,7 +208,8 @@ def _hearts(scores: np.ndarray, community: np.ndarray) -> Int[np.ndarray, " k"]:
     return np.array(hearts, np.int64)
 
 
-def _draw(folder: Path, clusters: Path, found: FullLandscape, space: VolumeSpace) -> None:
+def _draw(found: FullLandscape, space: VolumeSpace) -> None:
+    folder = found.folder
     share = space.variance / max(space.total, 1e-30)
     planes = {}
     if found.scores.shape[1] > 1:
@@ -194,4 +220,10 @@ def _draw(folder: Path, clusters: Path, found: FullLandscape, space: VolumeSpace
     for name, (points, labels) in planes.items():
         plot_density(folder / f"{name}.png", points, labels)
         middles = [points[found.community == k].mean(0) for k in range(found.community.max() + 1)]
-        plot_points(clusters / f"{name}.png", points, labels, np.stack(middles), found.community)
+        plot_points(
+            folder / "full_clustering" / f"{name}.png",
+            points,
+            labels,
+            np.stack(middles),
+            found.community,
+        )

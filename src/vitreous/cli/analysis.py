@@ -1,34 +1,29 @@
 """Commands that look at a fit: `eval-vol` and `analyze`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitreous.cli.analysis_flags import (
+    Epoch,
+    FirstFile,
+    Seed,
+    VolumeFlags,
+    VolumesFrom,
+    WorkDir,
+    read_epoch,
+)
 from vitreous.cli.common import start_jax
+from vitreous.cli.grouped import grouped
 from vitreous.cli.stages import Stages
 from vitreous.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vitreous.analysis.postprocess import VolumeOptions
 
-Flip = Annotated[bool, typer.Option("--flip", help="Mirror the volumes (the other hand).")]
-Invert = Annotated[bool, typer.Option("--invert", help="Negate the volumes.")]
-Downsample = Annotated[
-    int | None, typer.Option("--downsample", "-d", help="New box, by Fourier cropping.")
-]
-LowPass = Annotated[float | None, typer.Option("--low-pass", help="Low-pass filter, Å.")]
-Crop = Annotated[
-    int | None, typer.Option("--crop", help="New box, cut in real space after downsampling.")
-]
-Apix = Annotated[
-    float | None,
-    typer.Option("--Apix", "--apix", help="Å per decoded voxel, in place of the run's own."),
-]
-
-
+@grouped
 def eval_vol(
     weights: Annotated[
         Path, typer.Argument(help="A run folder, or weights.N.pkl of cryoDRGN (with --config).")
@@ -36,6 +31,7 @@ def eval_vol(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder; or an .mrc file for a single z.")
     ],
+    volumes: VolumeFlags,
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help="config.yaml of cryoDRGN's weights.")
     ] = None,
@@ -55,16 +51,8 @@ def eval_vol(
     zfile: Annotated[
         Path | None, typer.Option("--zfile", help="Latents, a row a volume: text, .npy or .pkl.")
     ] = None,
-    pixel_size: Apix = None,
-    flip: Flip = False,
-    invert: Invert = False,
-    downsample: Downsample = None,
-    low_pass: LowPass = None,
-    crop: Crop = None,
     prefix: Annotated[str, typer.Option("--prefix", help="Of the file names.")] = "vol_",
-    vol_start_index: Annotated[
-        int, typer.Option("--vol-start-index", help="Number of the first file.")
-    ] = 1,
+    vol_start_index: FirstFile = 1,
 ) -> None:
     """Decode volumes at latent values.
 
@@ -78,10 +66,10 @@ def eval_vol(
 
     decoder = open_decoder(weights, config, epoch)
     points = _latents_to_decode(z, z_start, z_end, count, zfile, decoder.dimensions)
-    size = pixel_size if pixel_size is not None else decoder.pixel_size
+    size = volumes.pixel_size if volumes.pixel_size is not None else decoder.pixel_size
     if size is None or size <= 0:
         raise InputError(f"{weights}: the size of a voxel is not known there; give --Apix in Å")
-    treatment = _treatment(flip, invert, downsample, low_pass, crop)
+    treatment = volumes.options()
     if output.suffix == ".mrc":
         if len(points) != 1:
             raise InputError(f"{output}: {len(points)} volumes do not fit one file; give a folder")
@@ -96,37 +84,28 @@ def eval_vol(
     typer.echo(f"{len(series.names)} volumes in {output}")
 
 
+@grouped
 def analyze(
-    workdir: Annotated[Path, typer.Argument(help="The run folder.")],
-    epoch: Annotated[str, typer.Argument(help="Epoch; -1 or 'last' for the last one.")] = "last",
+    workdir: WorkDir,
+    treatment: VolumeFlags,
+    epoch: Epoch = "last",
     output: Annotated[
         Path | None, typer.Option("-o", "--outdir", help="In place of analyze.N in the run.")
     ] = None,
     skip_vol: Annotated[bool, typer.Option("--skip-vol", help="Decode no volumes.")] = False,
     skip_umap: Annotated[bool, typer.Option("--skip-umap", help="Leave UMAP out.")] = False,
-    volumes_from: Annotated[
-        Literal["decoder", "regression"],
-        typer.Option(help="What the run decodes, or averages of the images near each point."),
-    ] = "decoder",
+    volumes_from: VolumesFrom = "decoder",
     pc: Annotated[int, typer.Option("--pc", help="Principal components to walk along.")] = 2,
     n_per_pc: Annotated[int, typer.Option("--n-per-pc", help="Volumes along each.")] = 10,
     ksample: Annotated[int, typer.Option("--ksample", help="Clusters of k-means.")] = 20,
-    pixel_size: Apix = None,
-    flip: Flip = False,
-    invert: Invert = False,
-    downsample: Downsample = None,
-    low_pass: LowPass = None,
-    crop: Crop = None,
-    vol_start_index: Annotated[
-        int, typer.Option("--vol-start-index", help="Number of the first file.")
-    ] = 1,
+    vol_start_index: FirstFile = 1,
     truth: Annotated[
         Path | None, typer.Option("--truth", help="truth.npz of simulated particles, for scores.")
     ] = None,
     truth_images: Annotated[
         int, typer.Option("--truth-images", help="Images the per-image FSC is averaged over.")
     ] = 20,
-    seed: Annotated[int, typer.Option("--seed", help="Of k-means and UMAP.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Cut a latent space into components and clusters, decode volumes, and write a report.
 
@@ -151,8 +130,8 @@ def analyze(
         components=pc,
         steps=n_per_pc,
         clusters=ksample,
-        pixel_size=pixel_size,
-        treatment=_treatment(flip, invert, downsample, low_pass, crop),
+        pixel_size=treatment.pixel_size,
+        treatment=treatment.options(),
         first=vol_start_index,
         truth_images=truth_images,
         seed=seed,
@@ -164,27 +143,6 @@ def analyze(
     for name, value in found.scores.items():
         typer.echo(f"{name:45s} {value:.4f}")
     typer.echo(f"report: {found.report}")
-
-
-def _treatment(
-    flip: bool, invert: bool, downsample: int | None, low_pass: float | None, crop: int | None
-) -> "VolumeOptions":
-    from vitreous.analysis.postprocess import VolumeOptions
-
-    return VolumeOptions(downsample, low_pass, crop, flip, invert)
-
-
-def read_epoch(word: str) -> int | None:
-    """Read an epoch from the command line; None for the last.
-
-    **Raises:** `InputError` if it is no number.
-    """
-    if word in ("last", "latest"):
-        return None
-    try:
-        return int(word)
-    except ValueError:
-        raise InputError(f"epoch {word!r}: give a number, or 'last'") from None
 
 
 def _latents_to_decode(

@@ -74,7 +74,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "All particles in the space of volumes.",
     ),
     "analyze-convergence": (
-        "landscape",
+        "convergence",
         "analyze_convergence",
         "Whether a fit has converged.",
     ),

@@ -7,6 +7,7 @@ from vitreous.metrics.association import (
     plane_angle,
     spearman,
 )
+from vitreous.metrics.deformation import deformation_distance
 from vitreous.metrics.information_imbalance import (
     Imbalance,
     euclidean_distances,
@@ -22,6 +23,11 @@ from vitreous.metrics.neighbours import (
     neighbour_r2,
     neighbourhood_similarity,
     state_accuracy,
+)
+from vitreous.metrics.point_clouds import (
+    gromov_wasserstein,
+    point_cloud,
+    procrustes_wasserstein,
 )
 from vitreous.metrics.populations import (
     PopulationScore,
@@ -60,12 +66,14 @@ __all__ = [
     "circular_rank_correlation",
     "cryobench_auc",
     "cryobench_fsc",
+    "deformation_distance",
     "earth_movers_distance",
     "euclidean_distances",
     "every_nth",
     "fsc_area",
     "fsc_score",
     "graph_coordinates",
+    "gromov_wasserstein",
     "information_imbalance",
     "intrinsic_dimension",
     "map_distances",
@@ -76,7 +84,9 @@ __all__ = [
     "normalise",
     "per_image_auc",
     "plane_angle",
+    "point_cloud",
     "pose_errors",
+    "procrustes_wasserstein",
     "published_rows",
     "read_truth",
     "rotation_distances",
