@@ -182,6 +182,10 @@ def test_truth_follows_a_selection():
     selected = match_truth(truth, 6, small_table())
     np.testing.assert_array_equal(selected.labels, np.arange(10, 16))
     assert match_truth(truth, 20, None) is truth
+    # Of a tilt series the truth may tell of particles: three here, two images each.
+    assert match_truth(Truth(labels=np.arange(3)), 6, small_table()).labels.tolist() == [
+        0, 0, 1, 1, 2, 2,
+    ]  # fmt: skip
 
 
 def test_facts_and_curves(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from vitreous.particles import (
 from vitreous.particles.downsample import downsample_particles
 from vitreous.particles.relion import RelionParticles
 from vitreous.particles.star import read_star
+from vitreous.particles.tilts import exposure_rank, weigh_tilts
 
 
 def write(path, columns, optics=None, name="particles"):
@@ -294,3 +295,28 @@ def test_micrograph_groups_with_decay_are_no_tilt_series(tmp_path, stack):
     names = {"ImageName": ["1@s.mrcs"] * 8, "GroupName": ["g"] * 8}
     names |= {"CtfBfactor": [-1] * 4 + [-2] * 4}
     assert read_particles(write(tmp_path / "a.star", names)).particle is None
+
+
+def test_series_without_doses_are_told_by_their_scale_factors(tmp_path, stack):
+    """Tilts of −30° … 30° in the order of the angle, of four particles; no dose column at all."""
+    angle = np.tile(np.arange(-30, 31, 10), 4)
+    n = len(angle)
+    columns = {name: [values[0]] * n for name, values in CTF.items()}
+    columns |= {"ImageName": stack["ImageName"][:1] * n, "OpticsGroup": [1] * n}
+    columns |= {"GroupName": [f"p{k // 7}" for k in range(n)]}
+    columns |= {"CtfScalefactor": np.cos(np.deg2rad(angle)).round(4).tolist()}
+    optics = {"OpticsGroup": [1], "ImagePixelSize": [2.0], "ImageSize": [8]}
+    table = read_particles(write(tmp_path / "a.star", columns, optics))
+    assert table.particle.tolist() == [k // 7 for k in range(n)]
+    assert table.dose is None
+    # The untilted image was exposed first; then both of 10°, 20°, 30°.
+    assert exposure_rank(table)[:7].tolist() == [5, 3, 1, 0, 2, 4, 6]
+    weighed = weigh_tilts(table, dose_per_tilt=3.0)
+    assert weighed.dose[:7].tolist() == [15, 9, 3, 0, 6, 12, 18]
+    np.testing.assert_array_equal(weighed.ctf.scale, table.ctf.scale)
+    # B factors of 0 are no doses, and scales fitted to single particles no tilts.
+    table = read_particles(write(tmp_path / "b.star", columns | {"CtfBfactor": [0] * n}, optics))
+    assert table.particle is not None
+    assert table.dose is None
+    columns["CtfScalefactor"] = np.random.default_rng(0).uniform(0.8, 1.2, n).tolist()
+    assert read_particles(write(tmp_path / "c.star", columns, optics)).particle is None

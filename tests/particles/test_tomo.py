@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from tomo_project import Project, random_tomogram
 
+from vitreous.analysis.candidates import Candidates
+from vitreous.analysis.selecting import choose, parent_table, write_selection
 from vitreous.cli.main import main
 from vitreous.errors import InputError
 from vitreous.particles import ImageSource, read_particles
@@ -301,3 +303,18 @@ def test_table_of_another_folder_is_found_from_its_own(particle_set, tmp_path, m
     np.testing.assert_array_equal(ImageSource(back).read(np.arange(2)), expected)
     table.to_star(folder / "kept.star")
     assert read_star(folder / "kept.star").main.text("rlnImageName")[0] == "000005@images.mrcs"
+
+
+def test_particles_of_tomograms_are_selected_whole(tmp_path):
+    """A row of such a file is a particle: rules see it once, and all its tilts are written."""
+    project = Project(tmp_path / "p", [random_tomogram(particles=4)]).write()
+    candidates = Candidates(project.particles)
+    assert (candidates.of, len(candidates)) == ("particles", 4)
+    chosen = choose(candidates, "half == 2")
+    assert chosen.rows.tolist() == [1, 3]
+    out = project.particles.parent / "kept.star"
+    write_selection(chosen, out, parent_table(candidates))
+    kept = read_particles(out, tomograms=project.tomogram_file)
+    whole = read_particles(project.particles)
+    assert len(kept) == np.isin(whole.particle, (1, 3)).sum()
+    np.testing.assert_array_equal(kept.rotation, whole.rotation[np.isin(whole.particle, (1, 3))])

@@ -89,6 +89,8 @@ def test_drawn_tilts_differ_from_epoch_to_epoch_and_repeat_with_the_seed():
     assert not np.array_equal(drawn[0].rows, drawn[1].rows)
     for d in drawn:
         assert all(len(set(rows)) == 4 for rows in d.rows[:40].tolist())
+        # Drawn images keep their order, which is that of exposure.
+        assert (np.diff(d.rows[:40], axis=1) > 0).all()
         # A particle with fewer tilts shows all it has.
         assert sorted(d.rows[40][d.weight[40] > 0].tolist()) == [360, 361]
     # Each of 360 images is drawn with probability 4/9: 30 draws, binomial, 5 deviations.

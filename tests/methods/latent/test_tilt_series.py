@@ -11,6 +11,7 @@ from two_states import write_tilt_series
 
 from vitreous.analysis.variables import latent_rows, particle_table
 from vitreous.cli.main import main
+from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import random_rotations
 from vitreous.imaging.ctf import evaluate_ctf
@@ -18,10 +19,12 @@ from vitreous.imaging.dose import dose_filter
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.encoder import EncoderInput, build_encoder
 from vitreous.methods.latent.fit import train
+from vitreous.methods.latent.tilt_encoder import TiltEncoder, TiltSizes
 from vitreous.metrics.neighbours import state_accuracy
 from vitreous.particles import read_latent_pickle, read_particles
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Normalization
+from vitreous.particles.tilts import check_tilts
 from vitreous.reconstruction.foundation import pixel_frequencies, transfer_of
 from vitreous.training.fit import FitOptions
 from vitreous.training.run import Run
@@ -101,6 +104,56 @@ def test_autodecoder_with_drawn_tilts_of_selected_particles(tilt_set, tmp_path):
     assert len(back) == expected.sum()
 
 
+@pytest.mark.slow
+def test_tilts_in_order_of_exposure_are_encoded_and_evaluated_alike(tilt_set, tmp_path):
+    """`--encode-mode tilt`: as many places as the fullest particle has tilts, fewer elsewhere."""
+    kept = read_particles(tilt_set.star, ind=np.arange(40), ind_of="particles")
+    kept.to_star(tmp_path / "kept.star")
+    config = replace(SMALL, encoder="tilt", by_particle=True, tilt_width=32, epochs=1)
+    run = train(tmp_path / "kept.star", tmp_path / "run", config, options=QUIET)
+    assert run.config["latent"]["tilts"] == 9
+    z = run.latents().mean
+    assert z.shape == (40, 2)
+    few = read_particles(tmp_path / "kept.star", ind=np.arange(5, 12), ind_of="particles")
+    few.select(np.random.default_rng(0).permutation(len(few))).to_star(tmp_path / "few.star")
+    order = read_particles(tmp_path / "few.star").particle
+    assert set(order) == set(range(7))
+    main(["eval-images", str(run.path), str(tmp_path / "few.star"), "-o", str(tmp_path / "e")])
+    with np.load(tmp_path / "e" / "latents.npz") as found:
+        mean = found["mean"]
+    # Rows are particles, numbered by their first image in the file.
+    names = [_first_group(tmp_path / "few.star", k) for k in range(7)]
+    whole = [_first_group(tmp_path / "kept.star", k) for k in range(40)]
+    np.testing.assert_allclose(mean, z[[whole.index(name) for name in names]], atol=2e-3)
+    assert run.decode(mean[:1]).shape == (1, 24, 24, 24)
+
+
+def _first_group(star, particle):
+    """The group name of the first image of a particle."""
+    table = read_particles(star)
+    row = int(np.flatnonzero(table.particle == particle)[0])
+    return table.source.main.text("rlnGroupName")[row]
+
+
+def test_what_series_lack_is_said_before_the_fit(tilt_set, tmp_path, caplog):
+    table = tilt_set.table
+    with pytest.raises(InputError, match="no particle has 12 tilts, the most is 9; lower --ntilts"):
+        check_tilts(table, 12)
+    check_tilts(table, 9)
+    assert "20 of 200 particles have fewer than 9 tilts (8 at least)" in caplog.text
+    caplog.clear()
+    check_tilts(table, 8)
+    check_tilts(replace(table, particle=None), 8)
+    assert not caplog.text
+    single = table.select(np.r_[0, np.arange(30, 60)])
+    check_tilts(replace(single, dose=None))
+    assert "1 of 5 particles have fewer than 2 tilts (1 at least)" in caplog.text
+    assert "no doses (_rlnMicrographPreExposure or _rlnCtfBfactor)" in caplog.text
+    caplog.clear()
+    check_tilts(replace(table, dose=None), dose_per_tilt=3.0)
+    assert "no doses" not in caplog.text
+
+
 def test_settings_that_need_tilt_series_are_refused_without(tilt_set, tmp_path, capsys):
     plain = tmp_path / "plain.star"
     replace(tilt_set.table, particle=None, dose=None).to_star(plain)
@@ -108,6 +161,7 @@ def test_settings_that_need_tilt_series_are_refused_without(tilt_set, tmp_path, 
         (plain, ["--encode-mode", "tilt"], "no tilt series"),
         (plain, ["--ntilts", "3"], "no tilt series"),
         (tilt_set.star, ["--random-tilts"], "--random-tilts needs --ntilts"),
+        (tilt_set.star, ["--ntilts", "10"], "no particle has 10 tilts, the most is 9"),
         (tilt_set.star, ["--encode-mode", "tilt", "--per-image"], "--per-image one an image"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -159,6 +213,38 @@ def test_images_fade_with_their_dose(tilt_set):
     np.testing.assert_allclose(
         transfer_of(batch, pixels), evaluate_ctf(frequency, batch.ctf), atol=1e-6
     )
+
+
+def test_places_of_tilts_have_a_meaning_and_may_be_empty():
+    key = jax.random.key(0)
+    sizes = TiltSizes(places=4, embedding=3, layers=1, width=8)
+    encoder = eqx.filter_jit(TiltEncoder(10, 2, 8, 1, sizes, key))
+    values = jax.random.normal(key, (6, 5, 2))
+    seen = EncoderInput(
+        jax.lax.complex(values[..., 0], values[..., 1]),
+        jnp.ones((6, 5)),
+        None,
+        jnp.ones(5),
+        random_rotations(key, 6),
+        jnp.array([1.0, 1, 1, 1, 1, 0]),
+        3,
+    )
+    out = encoder(seen)
+    assert out.shape == (2, 2)
+    # An image of weight 0 may show anything; a place more, left empty, says nothing.
+    other = seen._replace(pixels=seen.pixels.at[5].set(99.0))
+    np.testing.assert_allclose(encoder(other), out, rtol=1e-5)
+    spread = jnp.array([0, 1, 2, 0, 3, 4, 5, 0])
+    fourth = seen._replace(
+        pixels=seen.pixels[spread],
+        ctf=seen.ctf[spread],
+        rotation=seen.rotation[spread],
+        weight=jnp.array([1.0, 1, 1, 0, 1, 1, 0, 0]),
+        tilts=4,
+    )
+    np.testing.assert_allclose(encoder(fourth), out, rtol=1e-5)
+    swapped = seen._replace(pixels=seen.pixels[jnp.array([1, 0, 2, 3, 4, 5])])
+    assert np.abs(np.asarray(encoder(swapped) - out))[0].max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["lift", "resid"])

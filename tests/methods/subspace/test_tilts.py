@@ -14,8 +14,10 @@ from vitreous.methods.subspace.expectation import ContrastPrior
 from vitreous.methods.subspace.fit import train_subspace
 from vitreous.methods.subspace.model import Noise, grid_table, volumes_to_grid
 from vitreous.methods.subspace.sweep import add_batch, empty_sums
+from vitreous.methods.subspace.unseen import evaluate
 from vitreous.metrics.neighbours import state_accuracy
 from vitreous.particles import read_particles
+from vitreous.training.inputs import DataOptions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "latent"))
 from two_states import write_tilt_series
@@ -68,5 +70,10 @@ def test_particles_are_told_apart_by_all_their_tilts(tmp_path):
     z = run.latents().mean
     assert z.shape == (200, 2)
     assert state_accuracy(z, tilts.state) > 0.95
+    unseen = evaluate(run, star, DataOptions(ind=list(range(20, 60))))
+    # The same posterior, but for what saved components have lost outside the sphere.
+    assert unseen.latents.mean.shape == (40, 2)
+    for found, own, least in zip(unseen.latents.mean.T, z[20:60].T, (0.9999, 0.995), strict=True):
+        assert np.corrcoef(found, own)[0, 1] > least
     with np.load(run.path / "posterior.npz") as posterior:
         assert posterior["covariance"].shape == (200, 2, 2)
