@@ -1,6 +1,7 @@
 """Which points of a plane lie within a polygon drawn around them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,7 +10,7 @@ from vitreous.errors import InputError
 
 
 def inside_polygon(
-    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], polygon: Sequence[Sequence[float]]
+    x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], polygon: Sequence[Any]
 ) -> Bool[np.ndarray, " n"]:
     """Mark the points inside a closed polygon; where it crosses itself, by the even-odd rule.
 

@@ -1,5 +1,6 @@
 """Columns of a particle file under their own names, one value a row of the table."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,11 @@ from vitreous.errors import InputError
 from vitreous.particles.cryosparc import CsData
 from vitreous.particles.relion_tomo import is_tomo_table
 from vitreous.particles.star import StarFile
+from vitreous.particles.star_block import StarBlock
 from vitreous.particles.table import ParticleTable
+
+_IMAGE_NAME = re.compile("Image.*Name")
+_TOGETHER = 8
 
 
 def source_names(table: ParticleTable) -> list[str]:
@@ -45,10 +50,20 @@ def source_column(table: ParticleTable, name: str) -> Shaped[np.ndarray, " n"] |
     if not isinstance(source, StarFile):
         return None
     if name in source.main.columns:
-        return numbers_or_text(source.main.text(name))[star_rows(table)]
+        return _star_column(source.main, name)[star_rows(table)]
     if source.optics is not None and name in source.optics.columns:
-        return numbers_or_text(source.optics.text(name))[table.optics_group]
+        return _star_column(source.optics, name)[table.optics_group]
     return None
+
+
+def _star_column(block: StarBlock, name: str) -> Shaped[np.ndarray, " n"]:
+    first = replace(block, body=block.body[: block.body.find(b"\n") + 1])
+    if numbers_or_text(first.text(name)).dtype.kind == "f":
+        try:
+            return block.numbers(name)
+        except InputError:
+            pass  # What begins as numbers goes on as text.
+    return numbers_or_text(block.text(name))
 
 
 def star_rows(table: ParticleTable) -> np.ndarray:
@@ -70,7 +85,7 @@ def numbers_or_text(cells: list[str]) -> Shaped[np.ndarray, " n"]:
 def source_table(table: ParticleTable) -> Iterator[tuple[str, Shaped[np.ndarray, " n"]]]:
     """Yield every column of numbers, and those of text, of the file a table came from.
 
-    The particles of a `.star` file are parsed in one pass. Fields of several numbers come one by
+    Fields of several numbers come one by
     one, `alignments3D/shift[0]`; image names and identifiers are left out.
     """
     source = table.source
@@ -86,16 +101,24 @@ def source_table(table: ParticleTable) -> Iterator[tuple[str, Shaped[np.ndarray,
                 assert found is not None
                 yield field, found
     elif isinstance(source, StarFile):
-        rows = star_rows(table)
-        main = source.main
-        first = replace(main, body=main.body[: main.body.find(b"\n") + 1])
-        kinds = {name: numbers_or_text(first.text(name)).dtype.kind for name in main.columns}
-        text = [c for c in main.columns if kinds[c] not in "fiu" and "ImageName" not in c]
-        numbers = [c for c in main.columns if kinds[c] in "fiu"]
+        yield from _star_table(source.main, star_rows(table))
+
+
+def _star_table(main: StarBlock, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    first = replace(main, body=main.body[: main.body.find(b"\n") + 1])
+    kinds = {name: numbers_or_text(first.text(name)).dtype.kind for name in main.columns}
+    numbers = [c for c in main.columns if kinds[c] in "fiu"]
+    # Names of images are all different: a million of them, and nothing to colour by.
+    text = [c for c in main.columns if kinds[c] not in "fiu" and not _IMAGE_NAME.search(c)]
+    # A few at a time: all at once take more memory than the file itself.
+    for start in range(0, len(numbers), _TOGETHER):
+        names = numbers[start : start + _TOGETHER]
         try:
-            read = main.read(numbers=numbers, text=text)
+            read = main.read(numbers=names)
         except InputError:
             # What begins as numbers goes on as text.
-            read = {name: numbers_or_text(main.text(name)) for name in (*numbers, *text)}
-        for name, cells in read.items():
-            yield name, (cells if isinstance(cells, np.ndarray) else np.array(cells))[rows]
+            read = {name: numbers_or_text(main.text(name)) for name in names}
+        for name, values in read.items():
+            yield name, values[rows]
+    for name in text:
+        yield name, np.array(main.text(name))[rows]

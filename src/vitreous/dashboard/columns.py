@@ -22,6 +22,8 @@ Kind = Literal["number", "category"]
 MOST_CATEGORIES = 2000
 # Above this many particles the outlier score takes minutes.
 _SCORED = 50_000
+# Principal components of more particles take a second: when they are asked for.
+_QUICK = 100_000
 _NUMBERED = re.compile(r"(z|pc|umap|vpc)(\d+)")
 _GROUPS = {"z": "latent", "pc": "pca", "umap": "umap", "vpc": "landscape"}
 _LABELS = {"z": "z{}", "pc": "PC{}", "umap": "UMAP{}", "vpc": "volume PC{}"}
@@ -109,8 +111,8 @@ class ColumnStore:
         if column.kind == "category":
             return 0.0, float(max(len(column.names) - 1, 0))
         numbered = _NUMBERED.fullmatch(name)
-        is_quick = name in self._values or (numbered is not None and numbered[1] != "vpc")
-        if not is_quick:
+        at_once = ("z", "umap") if len(self) > _QUICK else ("z", "umap", "pc")
+        if name not in self._values and (numbered is None or numbered[1] not in at_once):
             return None
         values = self.values(name)
         if not np.isfinite(values).any():

@@ -20,7 +20,6 @@ from vitreous.imaging.volumes.voxel_volume import VoxelVolume
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.stack_edits import phase_flip
 
-MOST_IMAGES = 144
 _TILE = 128
 _GAP = 2
 

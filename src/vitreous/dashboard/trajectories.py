@@ -35,11 +35,13 @@ class Pathfinder:
         self._graph: tuple[NeighbourGraph, np.ndarray] | None = None
         self._lock = threading.Lock()
 
-    def through_points(self, points: Float[np.ndarray, "a d"], frames: int) -> Trajectory:
-        """Join latents that were given by straight lines, `frames` steps in all or a few more."""
-        if points.ndim != 2 or points.shape[1] != self._z.shape[1] or not np.isfinite(points).all():
-            raise InputError(f"points: {self._z.shape[1]} numbers each are wanted, two or more")
-        path = direct_path(points.astype(np.float32), _per_segment(len(points), frames))
+    def through_points(self, points: list[list[float]], frames: int) -> Trajectory:
+        """Join latents that were given by straight lines, `frames` points in all or a few more."""
+        dimensions = self._z.shape[1]
+        if any(len(point) != dimensions for point in points) or not np.isfinite(points).all():
+            raise InputError(f"points: {dimensions} numbers are wanted for each")
+        stops = np.asarray(points, np.float32).reshape(-1, dimensions)
+        path = direct_path(stops, _per_segment(len(points), frames))
         return self._found(
             path, ["eval-vol", str(self._run), "--zfile", "z_values.txt", "-o", "path"]
         )

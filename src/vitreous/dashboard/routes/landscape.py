@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Response
 
-from vitreous.analysis.landscape_files import read_space
 from vitreous.dashboard.answers import finite, map_answer
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
@@ -63,6 +62,9 @@ def describe_landscape(folder: Path) -> dict[str, Any]:
     `energies`: of each sketched volume in kT, by how many particles it stands for; `states`: of
     each its particles and free energy.
     """
+    # Plots and clustering come with it: not before the page is open.
+    from vitreous.analysis.landscape_files import read_space
+
     _, scores, _ = read_space(folder)
     facts = json.loads((folder / "landscape.json").read_text(encoding="utf-8"))
     labels = sorted(folder.glob("sketch_clustering_*/state_labels.npy"))

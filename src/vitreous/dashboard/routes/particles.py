@@ -7,13 +7,12 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from vitreous.dashboard.answers import command_header
-from vitreous.dashboard.images import MOST_IMAGES, draw_particles
 from vitreous.dashboard.routes.selecting import ALL, Chosen
 from vitreous.dashboard.rules import Rule
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
-from vitreous.reconstruction.directions import draw_directions
 
+MOST_IMAGES = 144
 _DIRECTIONS = 4000
 
 
@@ -23,6 +22,8 @@ def particle_routes(session: Session) -> APIRouter:
 
     @routes.get("/montage")
     def montage(indices: str, corrected: bool = False, projections: bool = False) -> Response:
+        from vitreous.dashboard.images import draw_particles
+
         particles = _numbers(session, indices)
         picture, columns, cell = draw_particles(
             session.table,
@@ -51,6 +52,9 @@ def particle_routes(session: Session) -> APIRouter:
 
 def _poses(session: Session, rule: Rule) -> Response:
     """Draw the viewing directions of a selection."""
+    # Matplotlib takes half a second to import: not before the page is open.
+    from vitreous.reconstruction.directions import draw_directions
+
     rules = session.rules()
     chosen = np.flatnonzero(rules.chosen(rule))
     table = session.table.table()

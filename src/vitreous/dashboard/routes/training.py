@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Response
@@ -32,7 +33,7 @@ def training_routes(session: Session) -> APIRouter:
         names = [*([SLICES] if session.maps.can_decode or slices.exist() else []), *found]
         return {
             "curves": curves(session.run.metrics()),
-            "pictures": [{"name": n, "url": f"/api/training/picture/{n}"} for n in names],
+            "pictures": [{"name": n, "url": f"/api/training/picture/{quote(n)}"} for n in names],
             "state": "training" if session.is_training else "finished",
             "epoch": done,
             "epochs": planned,

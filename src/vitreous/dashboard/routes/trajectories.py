@@ -4,15 +4,9 @@ import shlex
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from vitreous.analysis.mobility import mobility
-from vitreous.analysis.movies import render_series, there_and_back, write_gif, write_mp4
-from vitreous.analysis.postprocess import fourier_crop
-from vitreous.analysis.series import PICTURE_BOX, write_series, write_z_values
-from vitreous.analysis.view import choose_view
 from vitreous.dashboard.answers import command_header, finite, map_answer
 from vitreous.dashboard.recent import Recent
 from vitreous.dashboard.session import Session
@@ -20,7 +14,6 @@ from vitreous.dashboard.trajectories import Kind, Pathfinder, Trajectory, check_
 from vitreous.errors import InputError
 
 _KEPT = 30
-_MOVIE_SIDE = 384
 
 
 class Wanted(BaseModel):
@@ -78,7 +71,13 @@ def trajectory_routes(session: Session) -> APIRouter:
     def save(number: int, saving: Saving, response: Response) -> dict[str, Any]:
         session.check_writable()
         folder = session.run.path / "trajectories" / f"path_{_next(session.run.path):03d}"
-        paths = save_trajectory(session, made[number], saving, folder)
+        # What draws takes a second to import: not before the page is open.
+        from vitreous.dashboard.saving import save_series
+
+        if not (saving.maps or saving.movie or saving.cxc):
+            raise InputError("nothing to save: maps, movie or cxc")
+        has_maps = saving.maps or saving.cxc
+        paths = save_series(session.maps, made[number].z, folder, has_maps, saving.movie)
         words = ["vitreous", "eval-vol", str(session.run.path)]
         words += ["--zfile", str(folder / "z_values.txt"), "-o", str(folder)]
         response.headers.update(command_header(shlex.join(words)))
@@ -87,56 +86,12 @@ def trajectory_routes(session: Session) -> APIRouter:
     return routes
 
 
-def save_trajectory(session: Session, path: Trajectory, saving: Saving, folder: Path) -> list[Path]:
-    """Write the maps of a path, the script that plays them in ChimeraX, a movie.
-
-    **Returns:** the files.
-
-    **Raises:** `InputError` if nothing is wanted.
-    """
-    if not (saving.maps or saving.movie or saving.cxc):
-        raise InputError("nothing to save: maps, movie or cxc")
-
-    def decode(z: np.ndarray) -> np.ndarray:
-        return np.stack([session.maps.decode(point) for point in z])
-
-    size, found = session.run.pixel_size, [folder / "z_values.txt"]
-    if saving.maps or saving.cxc:
-        # The script opens the maps: it is of no use without them.
-        series = write_series(decode, path.z, folder, size, title="trajectory")
-        found += [folder / name for name in series.names] + [folder / "series.cxc"]
-        volumes = list(series.volumes)
-    else:
-        write_z_values(folder / "z_values.txt", path.z)
-        volumes = [_small(session.maps.decode(point)) for point in path.z]
-    if saving.movie is not None:
-        view = choose_view(volumes)
-        frames = there_and_back(
-            render_series(volumes, view, _MOVIE_SIDE, mobility(volumes, view.level))
-        )
-        file = folder / f"movie.{saving.movie}"
-        if saving.movie == "gif":
-            write_gif(file, frames)
-        elif not write_mp4(file, frames):
-            raise InputError("no MP4 could be written (ffmpeg failed); take a GIF")
-        found.append(file)
-    return found
-
-
-def _small(volume: np.ndarray) -> np.ndarray:
-    return fourier_crop(volume, PICTURE_BOX) if len(volume) > PICTURE_BOX else volume
-
-
 def _made(session: Session, finder: Pathfinder, wanted: Wanted) -> Trajectory:
     frames = check_frames(20 if wanted.frames is None else wanted.frames)
     if wanted.kind == "pc":
         return finder.along_component(wanted.component, frames)
     if wanted.points is not None and wanted.kind == "direct":
-        try:
-            points = np.asarray(wanted.points, np.float64)
-        except ValueError:
-            points = np.zeros(0)
-        return finder.through_points(points, frames)
+        return finder.through_points(wanted.points, frames)
     anchors = session.rules().check_particles(wanted.anchors or [])
     if len(anchors) < 2:
         raise InputError("a path needs two particles or more to go through")

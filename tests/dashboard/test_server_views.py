@@ -1,0 +1,274 @@
+"""Volumes, paths, pictures and states of a run, against the formulas it was made by."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+from dashboard_run import (
+    BOX,
+    COUNT,
+    DIMENSIONS,
+    PIXEL,
+    ball_image,
+    ball_volume,
+    command,
+    make_run,
+    opened,
+    told,
+    write_config,
+)
+from PIL import Image
+
+from vitreous.analysis.paths import direct_path
+from vitreous.maps import read_map
+from vitreous.methods import registry
+from vitreous.particles import read_particles
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("views"))
+
+
+@pytest.fixture(scope="module")
+def client(run):
+    with opened(run) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def z(run):
+    return np.load(run / "latents.npz")["mean"]
+
+
+@pytest.fixture
+def as_map(tmp_path):
+    def read(answer):
+        assert answer.status_code == 200, answer.text
+        (tmp_path / "answer.mrc").write_bytes(answer.content)
+        return read_map(tmp_path / "answer.mrc")
+
+    return read
+
+
+def alike(a, b):
+    return np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]
+
+
+def test_a_volume_is_what_the_run_decodes(client, z, as_map):
+    answer = client.get("/api/volume?particle=7")
+    found = as_map(answer)
+    assert found.voxel_size == PIXEL
+    np.testing.assert_allclose(found.data, ball_volume(z[7]), atol=1e-6)
+    assert 0 < float(answer.headers["X-Level"]) < found.data.max()
+    assert float(answer.headers["X-Sigma"]) == pytest.approx(found.data.std(), rel=1e-5)
+    words = command(answer).split()
+    assert words[:2] == ["vitreous", "eval-vol"]
+    np.testing.assert_allclose([float(w) for w in words[4 : 4 + DIMENSIONS]], z[7], rtol=1e-6)
+    text = ",".join(map(str, z[3].tolist()))
+    np.testing.assert_allclose(
+        as_map(client.get(f"/api/volume?z={text}")).data, ball_volume(z[3]), atol=1e-6
+    )
+    middle = as_map(client.get("/api/volume?consensus=1")).data
+    np.testing.assert_allclose(middle, ball_volume(z.mean(axis=0)), atol=1e-5)
+    # Of a cluster: a particle that is in it.
+    shown = as_map(client.get("/api/volume?cluster=2")).data
+    members = np.arange(COUNT) % 4 == 1
+    assert min(np.abs(ball_volume(p) - shown).max() for p in z[members]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ("particle=-1", "particle -1"),
+        (f"particle={COUNT}", f"particle {COUNT}"),
+        ("particle=x", "particle: "),
+        ("z=1,2", "3 numbers"),
+        ("z=1,b,3", "no list of numbers"),
+        ("z=1,nan,3", "3 numbers"),
+        ("cluster=9", "cluster 9"),
+        ("", "say which volume"),
+    ],
+)
+def test_a_volume_of_nothing_is_refused(client, query, expected):
+    assert expected in told(client.get(f"/api/volume?{query}"))
+
+
+def test_the_map_of_a_selection_is_made_of_its_images_only(client, z, as_map):
+    far, near = ({"range": {"column": "z1", k: v}} for k, v in (("low", 0.8), ("high", -0.8)))
+    maps, truths = [], []
+    for rule, mask in ((far, z[:, 0] >= 0.8), (near, z[:, 0] <= -0.8)):
+        about = client.post("/api/regress", json={"rule": rule}).json()
+        assert about["count"] == mask.sum()
+        value = np.array(about["fsc"]["value"], float)
+        assert len(about["fsc"]["frequency"]) == len(value)
+        # Images without noise: halves agree where there is anything to see.
+        assert (value[1:4] > 0.9).all()
+        assert "backproject-voxel" in about["command"]
+        maps.append(as_map(client.get(f"/api/regress/{about['id']}")).data)
+        truths.append(np.mean([ball_volume(p) for p in z[mask]], axis=0))
+    for own, other in ((0, 1), (1, 0)):
+        assert alike(maps[own], truths[own]) > 0.9
+        assert alike(maps[own], truths[own]) > alike(maps[own], truths[other]) + 0.05
+    assert "too few" in told(client.post("/api/regress", json={"rule": {"indices": [1, 2]}}))
+    assert "gone" in told(client.get("/api/regress/99"))
+
+
+def test_trajectories_go_where_they_should(client, run, z, as_map):
+    anchors = [3, 50, 9]
+    made = client.post(
+        "/api/trajectory", json={"kind": "direct", "anchors": anchors, "frames": 9}
+    ).json()
+    np.testing.assert_allclose(made["z"], direct_path(z[anchors], 5), atol=1e-6)
+    distance = np.linalg.norm(np.array(made["z"])[:, None] - z[None], axis=2)
+    assert made["particles"] == distance.argmin(axis=1).tolist()
+    frame = as_map(client.get(f"/api/trajectory/{made['id']}/4")).data
+    np.testing.assert_allclose(frame, ball_volume(z[50]), atol=1e-5)
+    assert "--anchors 3 50 9 -n 5" in made["command"]
+
+    # Where the points are dense, so that they hang together.
+    ends = [int(np.linalg.norm(z - [x, 0, 0], axis=1).argmin()) for x in (-0.6, 0.6)]
+    graph = client.post("/api/trajectory", json={"kind": "graph", "anchors": ends}).json()
+    np.testing.assert_allclose(graph["z"], z[graph["particles"]], atol=1e-6)
+    assert [graph["particles"][0], graph["particles"][-1]] == ends
+    walk = client.post("/api/trajectory", json={"kind": "pc", "component": 1, "frames": 6}).json()
+    steps = np.diff(walk["z"], axis=0)
+    np.testing.assert_allclose(steps, np.tile(steps[0], (5, 1)), atol=1e-5)
+    points = [[0, 0, 0], [1, 0, 0]]
+    drawn = client.post("/api/trajectory", json={"kind": "direct", "points": points, "frames": 3})
+    assert drawn.json()["z"] == [[0, 0, 0], [0.5, 0, 0], [1, 0, 0]]
+
+    wanted = {"maps": True, "movie": "gif", "cxc": True}
+    saved = client.post(f"/api/trajectory/{drawn.json()['id']}/save", json=wanted).json()
+    folder = run / "trajectories" / "path_001"
+    np.testing.assert_allclose(
+        read_map(folder / "vol_002.mrc").data, ball_volume(np.array([0.5, 0, 0])), atol=1e-6
+    )
+    assert {str(p) for p in folder.iterdir()} == set(saved["paths"])
+    with Image.open(folder / "movie.gif") as movie:
+        assert movie.n_frames == 4
+    np.testing.assert_allclose(np.loadtxt(folder / "z_values.txt"), drawn.json()["z"])
+
+
+@pytest.mark.parametrize(
+    "wanted, expected",
+    [
+        ({"kind": "direct", "anchors": [1]}, "two particles"),
+        ({"kind": "graph"}, "two particles"),
+        ({"kind": "graph", "anchors": [1, COUNT]}, f"particle {COUNT}"),
+        ({"kind": "pc", "component": 9}, "component 9"),
+        ({"kind": "direct", "points": [[1, 2], [3, 4]]}, "3 numbers"),
+        ({"kind": "direct", "points": [[1, 2], [3]]}, "3 numbers"),
+        ({"kind": "direct", "anchors": [1, 2], "frames": 100000}, "frames"),
+        ({"kind": "spiral"}, "kind"),
+    ],
+)
+def test_a_path_to_nowhere_is_refused(client, wanted, expected):
+    assert expected in told(client.post("/api/trajectory", json=wanted))
+
+
+def test_a_montage_shows_the_images_and_what_the_run_predicts(client, run, z):
+    particles = [0, 5, 130, 200]
+    answer = client.get(f"/api/montage?indices={','.join(map(str, particles))}&projections=1")
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        sheet = np.asarray(picture, np.float32)
+    columns, cell = (int(answer.headers[name]) for name in ("X-Columns", "X-Cell"))
+    table = read_particles(run.parent / "particles.star")
+    side = (cell - 2) // 2
+    shown = []
+    for number in range(len(particles)):
+        y, x = number // columns * (side + 2), number % columns * cell
+        tiles = [sheet[y : y + side, x + k * side : x + (k + 1) * side][::-1] for k in range(2)]
+        # Back to the pixels of the image, rows upwards.
+        shown.append([t.reshape(BOX, side // BOX, BOX, -1).mean(axis=(1, 3)) for t in tiles])
+    truth = [ball_image(z[i], table.rotation[i], table.shift[i] / PIXEL) for i in particles]
+    for number, (image, projection) in enumerate(shown):
+        scores = [alike(projection, other) for other in truth]
+        assert np.argmax(scores) == number
+        assert min(scores[number], alike(image, truth[number])) > 0.95
+    flipped = client.get("/api/montage?indices=1,2&corrected=1")
+    assert flipped.status_code == 200
+    assert "empty" in told(client.get("/api/montage?indices="))
+    assert "too many" in told(client.get("/api/montage?indices=" + "1," * 200))
+    poses = client.get("/api/poses")
+    with Image.open(io.BytesIO(poses.content)) as picture:
+        assert picture.format == "PNG"
+
+
+def test_views_that_a_run_lacks_say_how_to_get_them(client, monkeypatch):
+    landscape = client.get("/api/landscape").json()
+    assert not landscape["available"]
+    assert landscape["command"].startswith("vitreous analyze-landscape ")
+    told(client.get("/api/landscape/volume/0"))
+    answer = client.get("/api/flexible/gaussians?particle=0")
+    assert answer.status_code == 404
+    assert "no Gaussians" in told(answer)
+    # The seam: one line of the registry.
+    monkeypatch.setitem(registry.GAUSSIANS, "balls", "test_server_views:gaussians")
+    found = client.get("/api/flexible/gaussians?particle=4").json()
+    assert found == {"positions": [[1, 2, 3]], "displacements": [[0.5, 0, 0]], "widths": [2]}
+    assert client.get("/api/run").json()["can"]["flexible"]
+
+
+def gaussians(run, z):
+    assert z.shape == (1, DIMENSIONS)
+    return np.array([[1.0, 2, 3]]), np.array([[0.5, 0, 0]]), np.array([2.0])
+
+
+def test_a_moved_stack_is_named_and_datadir_mends_it(tmp_path):
+    run = make_run(tmp_path)
+    (tmp_path / "stacks" / "two.mrcs").rename(tmp_path / "elsewhere.mrcs")
+    with opened(run) as client:
+        assert client.get("/api/montage?indices=1,2").status_code == 200
+        line = told(client.get(f"/api/montage?indices=1,{COUNT - 1}"))
+        assert "two.mrcs" in line
+        assert "--datadir" in line
+        assert "two.mrcs" in told(client.post("/api/regress", json={"rule": {"all": True}}))
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(tmp_path / "stacks" / "one.mrcs", folder)
+    (tmp_path / "elsewhere.mrcs").rename(folder / "two.mrcs")
+    (tmp_path / "particles.star").rename(folder / "particles.star")
+    with opened(run) as client:
+        about = client.get("/api/run").json()
+        assert any("particles.star" in line for line in about["warnings"])
+        assert not about["can"]["images"]
+        assert "umap1" in {column["name"] for column in about["columns"]}
+        assert "particles.star" in told(client.get("/api/montage?indices=1"))
+    with opened(run, folder) as client:
+        assert client.get("/api/run").json()["warnings"] == []
+        assert client.get(f"/api/montage?indices=1,{COUNT - 1}").status_code == 200
+
+
+def test_a_run_still_training_opens_and_is_left_alone(tmp_path):
+    run = make_run(tmp_path)
+    lines = ['{"epoch": 1, "step": 5, "images": 9, "seconds": 1, "loss": 2.5}']
+    lines.append('{"epoch": 1, "step": 10, "images": 9, "seconds": 2, "loss": 2, "epoch_mean": 1}')
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    write_config(run, balls={"epochs": 20})
+    with opened(run) as client:
+        about = client.get("/api/run").json()
+        assert (about["state"], about["readOnly"]) == ("training", True)
+        training = client.get("/api/training").json()
+        assert (training["epoch"], training["epochs"], training["state"]) == (1, 20, "training")
+        assert training["curves"] == {"loss": [[0.5, 2.5]], "loss (epoch)": [[1, 2]]}
+        picture = client.get(training["pictures"][0]["url"])
+        assert picture.content[:4] == b"\x89PNG"
+        refused = client.put("/api/selections/x", json={"rule": {"cluster": [1]}})
+        assert "still training" in told(refused)
+        assert not (run / "selections").exists()
+        assert client.get("/api/volume?particle=1").status_code == 200
+    # Within its first epoch: neither latents nor weights.
+    (run / "latents.npz").unlink()
+    shutil.rmtree(run / "checkpoints")
+    with opened(run) as client:
+        about = client.get("/api/run").json()
+        assert about["particles"] == COUNT
+        assert about["columns"] == []
+        assert not any(about["can"].values())
+        assert "no latents" in " ".join(about["warnings"])
+        for path in ("/api/columns/z1", "/api/volume?particle=1", "/api/volume?consensus=1"):
+            told(client.get(path))
+        told(client.post("/api/select", json={"rule": {"all": True}}))
+        assert client.get("/api/training").json()["pictures"] == []
