@@ -30,6 +30,8 @@ CTF: dict[str, tuple[str, float | None]] = {
     "bfactor": ("rlnCtfBfactor", 0.0),
     "scale": ("rlnCtfScalefactor", 1.0),
 }
+# Image names taken apart at once.
+_NAMES = 1 << 16
 PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
 _MORE_NUMBERS = (
     "rlnImagePixelSize",
@@ -218,13 +220,17 @@ class RelionParticles:
         if names is None:
             raise InputError(f"{self.path}: data_{self.table.name} has no _rlnImageName column")
         stacks: dict[str, int] = {}
-        numbers = (int(name[: name.find("@")]) - 1 for name in names)
-        stack_ids = (stacks.setdefault(name[name.find("@") + 1 :], len(stacks)) for name in names)
-        try:
-            image_index = np.fromiter(numbers, np.int64, len(names))
-        except (ValueError, OverflowError):
-            image_index = np.full(len(names), -1)
-        stack_id = np.fromiter(stack_ids, np.int32, len(names))
+        image_index = np.empty(len(names), np.int64)
+        stack_id = np.empty(len(names), np.int32)
+        # Some at a time: the parts of a million names take much memory.
+        for start in range(0, len(names), _NAMES):
+            parts = [name.partition("@") for name in names[start : start + _NAMES]]
+            rows = slice(start, start + len(parts))
+            try:
+                image_index[rows] = [int(part[0]) - 1 for part in parts]
+            except (ValueError, OverflowError):
+                image_index[rows] = -1
+            stack_id[rows] = [stacks.setdefault(part[2], len(stacks)) for part in parts]
         if image_index.min(initial=0) < 0 or "" in stacks:
             self._raise_first_bad_name(names)
         return list(stacks), stack_id, image_index

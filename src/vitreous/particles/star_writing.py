@@ -72,14 +72,18 @@ def findable_names(main: StarBlock, stacks: list[str], path: Path) -> dict[str, 
     **Arguments:** `stacks`: of each row, absolute where it was found.
     """
     folder, names = path.absolute().parent, main.text("rlnImageName")
-    known: dict[tuple[str, str], str] = {}
-    cells = []
-    for cell, stack in zip(names, stacks, strict=True):
-        number, at, name = cell.rpartition("@")
-        if (name, stack) not in known:
-            is_lost = os.path.isabs(stack) and not leads_to(name, path, stack)
-            known[name, stack] = _stack_name(stack, folder) if is_lost else name
-        cells.append(f"{number}{at}{known[name, stack]}")
+    pairs = [(cell[cell.rfind("@") + 1 :], s) for cell, s in zip(names, stacks, strict=True)]
+    known = {
+        (name, stack): _stack_name(stack, folder)
+        for name, stack in set(pairs)
+        if os.path.isabs(stack) and not leads_to(name, path, stack)
+    }
+    if not known:
+        return {}
+    cells = [
+        cell[: len(cell) - len(pair[0])] + known.get(pair, pair[0])
+        for cell, pair in zip(names, pairs, strict=True)
+    ]
     return {} if cells == names else {"rlnImageName": cells}
 
 
