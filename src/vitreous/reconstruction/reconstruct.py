@@ -12,7 +12,13 @@ from vitreous.errors import InputError
 from vitreous.imaging.ctf import Contrast, CTFParameters
 from vitreous.particles.prepare import ImageReader
 from vitreous.particles.table import ParticleTable
-from vitreous.particles.tilts import exposure_rank, fading_dose, select_tilts, weigh_tilts
+from vitreous.particles.tilts import (
+    check_tilts,
+    exposure_rank,
+    fading_dose,
+    select_tilts,
+    weigh_tilts,
+)
 from vitreous.reconstruction.backprojection import CTFMethod, full_geometry
 from vitreous.reconstruction.finish import finish_halves, finish_whole
 from vitreous.reconstruction.fsc import resolution
@@ -72,8 +78,9 @@ def apply_tilts(table: ParticleTable, options: TiltOptions) -> ParticleTable:
     if table.particle is None:
         raise InputError(
             f"{table.path}: no tilt series: images do not say which particle they show "
-            "(_rlnGroupName and doses); leave out --tilt"
+            "(_rlnGroupName, and doses or scale factors); leave out --tilt"
         )
+    check_tilts(table, dose_per_tilt=options.dose_per_tilt)
     rank = exposure_rank(table)
     keep = select_tilts(table.particle, rank, options.count, options.only_complete)
     if not keep.any():
