@@ -80,14 +80,19 @@ export class PointPlot extends EventTarget {
   }
 
   resize() {
-    const { clientWidth: width, clientHeight: height } = this.host;
-    if (!width || !height) return;
+    this.redraw();
+  }
+
+  // Before each frame: the layout may have changed since the last one was asked for.
+  #fit() {
+    const { clientWidth, clientHeight } = this.host;
     // The processor's raster pays by the pixel.
     this.ratio = this.renderer instanceof PointRaster ? 1 : Math.min(2, devicePixelRatio || 1);
-    this.canvas.width = Math.round(width * this.ratio);
-    this.canvas.height = Math.round(height * this.ratio);
-    this.orbit.aspect = width / height;
-    this.redraw();
+    const [width, height] = [clientWidth, clientHeight].map((side) => Math.round(side * this.ratio));
+    if (this.canvas.width !== width) this.canvas.width = width;
+    if (this.canvas.height !== height) this.canvas.height = height;
+    this.orbit.aspect = clientWidth / (clientHeight || 1);
+    return width > 0 && height > 0;
   }
 
   /** Ask for a frame; many asks before the next one make one frame. */
@@ -119,7 +124,7 @@ export class PointPlot extends EventTarget {
   }
 
   #frame(time) {
-    if (!this.x || !this.canvas.width) return;
+    if (!this.x || !this.#fit()) return;
     this.#adapt(time);
     const began = performance.now();
     const n = this.x.length;

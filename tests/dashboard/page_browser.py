@@ -1,0 +1,128 @@
+"""The page of a run in headless Chromium: the server in a thread, the browser, the hand."""
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from vitreous.training.run import Run
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+uvicorn = pytest.importorskip("uvicorn", reason="vitreous[dashboard] is not installed")
+
+from vitreous.dashboard.app import build_app  # noqa: E402
+from vitreous.dashboard.guard import Keys  # noqa: E402
+from vitreous.dashboard.serve import free_socket  # noqa: E402
+from vitreous.dashboard.session import Session  # noqa: E402
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)
+# WebGL on the processor; as root, Chromium has no sandbox to offer.
+FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+READY = "document.body.dataset.ready"
+
+
+@dataclass
+class Served:
+    """A run, the link and the address of its page, and what ends the server."""
+
+    run: Run
+    link: str
+    stop: threading.Event
+
+    @property
+    def address(self) -> str:
+        return self.link.partition("?")[0]
+
+
+@contextmanager
+def serving(run: Run) -> Iterator[Served]:
+    """Serve a run from a thread."""
+    held, keys = free_socket(0), Keys()
+    stop = threading.Event()
+    with Session(run.path) as session:
+        config = uvicorn.Config(build_app(session, keys), log_level="error", access_log=False)
+        server = uvicorn.Server(config)
+
+        def watch() -> None:
+            stop.wait()
+            server.should_exit = True
+
+        threads = [
+            threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True),
+            threading.Thread(target=watch, daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        port = held.getsockname()[1]
+        yield Served(run, f"http://127.0.0.1:{port}/?token={keys.token}", stop)
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=20)
+
+
+@contextmanager
+def browsing(served: Served):
+    """Start Chromium and let it follow the link."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(30_000)
+        first = context.new_page()
+        first.goto(served.link)
+        first.close()
+        yield context
+        browser.close()
+
+
+def open_page(context, served: Served, query: str = "", before: str = ""):
+    """Open the page and wait until its points are drawn; `faults` are its scripts' errors."""
+    page = context.new_page()
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    if before:
+        page.add_init_script(before)
+    page.goto(served.address + query)
+    page.wait_for_function(READY)
+    return page
+
+
+def place(page, particle: int) -> tuple[float, float]:
+    """Find where a particle is drawn on the screen."""
+    box = page.locator(".stage").bounding_box()
+    script = """i => {
+      const { plot } = document.querySelector('.stage');
+      return plot.project(plot.x[i], plot.y[i]);
+    }"""
+    x, y = page.evaluate(script, particle)
+    return box["x"] + x, box["y"] + y
+
+
+def draw_lasso(page, corners: list[tuple[float, float]]) -> None:
+    """Draw a lasso through points given as fractions of the plot."""
+    box = page.locator(".stage").bounding_box()
+    at = [(box["x"] + fx * box["width"], box["y"] + fy * box["height"]) for fx, fy in corners]
+    page.keyboard.press("l")
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for x, y in at[1:]:
+        page.mouse.move(x, y)
+    page.mouse.up()
+    page.keyboard.press("v")
+    wait_for_size(page, "selected ·")
+
+
+def wait_for_size(page, text: str) -> None:
+    """Wait until the selection's size says `text`."""
+    page.wait_for_function(
+        "text => document.querySelector('.size').textContent.includes(text)", arg=text
+    )
+
+
+def selected(page) -> int:
+    """Read the selection's size."""
+    return int(re.sub(r"\D", "", page.locator(".size b").inner_text()))

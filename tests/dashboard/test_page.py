@@ -1,0 +1,233 @@
+"""The page in a real browser: load, lasso, decode, save STAR, film; what it says when amiss."""
+
+import io
+import subprocess
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from matplotlib.path import Path as Polygon
+from page_browser import (
+    CHROMIUM,
+    browsing,
+    draw_lasso,
+    open_page,
+    place,
+    selected,
+    serving,
+    wait_for_size,
+)
+from page_run import COUNT, SIDE, hinge_run
+from PIL import Image
+
+from vitreous.particles import read_particles
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with serving(hinge_run(tmp_path_factory.mktemp("page"))) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def context(served):
+    with browsing(served) as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def page(context, served):
+    page = open_page(context, served)
+    yield page
+    assert page.faults == []
+
+
+def film_frames(path: Path) -> np.ndarray:
+    """Read a film as grey pictures of 96²."""
+    words = ["-vf", "scale=96:96", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), *words]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return np.frombuffer(done.stdout, np.uint8).reshape(-1, 96, 96).astype(np.float32)
+
+
+def test_it_loads_and_shows_the_run(page, served):
+    assert page.title() == f"{served.run.path.name} · vitreous"
+    assert f"{COUNT} particles" in page.locator(".facts").inner_text()
+    offered = page.locator("[aria-label='X axis'] option").all_text_contents()
+    assert {"z1", "z2"} <= set(offered)
+
+
+@pytest.mark.parametrize("renderer", ["webgl", "processor"])
+def test_points_are_drawn_where_the_particles_are(context, served, renderer):
+    page = open_page(context, served, f"?points={renderer}")
+    # Draw and read in one task: a WebGL canvas is cleared once it was shown.
+    script = """() => {
+      const plot = document.querySelector('.stage').plot;
+      const { canvas, renderer } = plot;
+      const draw = renderer.draw.bind(renderer);
+      return new Promise((resolve) => {
+        renderer.draw = (frame) => {
+          draw(frame);
+          const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d');
+          copy.drawImage(canvas, 0, 0);
+          const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+          const alpha = (x, y) => data[4 * (Math.floor(y) * canvas.width + Math.floor(x)) + 3];
+          const ratio = canvas.width / plot.host.clientWidth;
+          const at = (i) => plot.project(plot.x[i], plot.y[i]).map((p) => p * ratio);
+          const hit = Array.from(plot.x, (_, i) => alpha(...at(i)) > 0);
+          const inked = data.filter((v, k) => k % 4 === 3 && v > 0).length / (data.length / 4);
+          resolve([renderer.name, hit.filter(Boolean).length, hit.length, inked]);
+        };
+        plot.redraw();
+      });
+    }"""
+    name, hits, number, inked = page.evaluate(script)
+    assert name == {"webgl": "WebGL", "processor": "processor"}[renderer]
+    assert number == COUNT
+    assert hits == COUNT
+    assert inked < 0.1
+    page.close()
+
+
+def test_a_lasso_selects_what_lies_in_it_and_is_undone(page):
+    corners = [(0.1, 0.1), (0.6, 0.05), (0.5, 0.5), (0.65, 0.9), (0.15, 0.95)]
+    draw_lasso(page, corners)
+    script = """() => {
+      const { plot } = document.querySelector('.stage');
+      const { style } = plot.renderer;
+      const { clientWidth, clientHeight } = plot.host;
+      const at = (i) => plot.project(plot.x[i], plot.y[i]);
+      return Array.from(plot.x, (_, i) => {
+        const [x, y] = at(i);
+        return [x / clientWidth, y / clientHeight, style[4 * i + 1]];
+      });
+    }"""
+    *places, marked = np.transpose(page.evaluate(script))
+    inside = Polygon(corners).contains_points(np.transpose(places))
+    assert np.array_equal(marked == 1, inside)
+    chosen = selected(page)
+    assert chosen == inside.sum()
+    assert 0 < chosen < COUNT
+    page.keyboard.press("Control+z")
+    wait_for_size(page, "none selected")
+    page.keyboard.press("Control+Shift+z")
+    wait_for_size(page, "selected ·")
+    assert selected(page) == chosen
+
+
+def test_a_click_decodes_the_particle(page, served):
+    page.mouse.click(*place(page, 7))
+    page.wait_for_selector(".slot[data-slot=a][data-shown]")
+    label = page.locator(".slot[data-slot=a]").get_attribute("data-shown")
+    particle = int(label.removeprefix("Particle "))
+    z = served.run.latents().mean
+    near = np.hypot(*(np.array(place(page, particle)) - place(page, 7)))
+    assert near < 14
+    script = """() => import('/volume/mrc.js').then(async ({ parseMrc }) => {
+      const { value } = document.querySelector('input.number');
+      const node = await fetch('api/volume?particle=' + value);
+      const volume = parseMrc(await node.arrayBuffer());
+      return [volume.nx, volume.voxel, Array.from(volume.values)];
+    })"""
+    side, voxel, values = page.evaluate(script)
+    truth = np.asarray(served.run.decode(z[particle][None])[0])
+    assert side == len(truth)
+    assert voxel == pytest.approx(served.run.pixel_size, rel=1e-5)
+    np.testing.assert_allclose(np.reshape(values, truth.shape), truth, atol=1e-4 * truth.std())
+    picture = np.asarray(Image.open(io.BytesIO(page.locator(".slot[data-slot=a]").screenshot())))[
+        ..., :3
+    ]
+    # A shaded surface on an even ground: many tones, not one.
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 200
+    assert "eval-vol" in page.locator(".log-bar .last").inner_text()
+
+
+def test_a_selection_and_its_inverse_are_saved_as_star(page, served):
+    chosen = selected(page)
+    for inverse, number in ((False, chosen), (True, COUNT - chosen)):
+        page.locator(".export input[type=text]").fill(f"part{int(inverse)}")
+        page.locator(".export input[type=checkbox]").set_checked(inverse)
+        page.get_by_role("button", name="Write file").click()
+        page.wait_for_function(
+            f"document.querySelector('.export code')?.textContent.includes('part{int(inverse)}')"
+        )
+        path = Path(page.locator(".export .result code").inner_text())
+        assert path.suffix == ".star"
+        assert len(read_particles(path)) == number
+
+
+def test_a_trajectory_plays_and_is_saved_as_a_film(page, served):
+    page.get_by_role("tab", name="Trajectories").click()
+    z = served.run.latents().mean
+    for particle in (int(z[:, 0].argmin()), int(z[:, 0].argmax())):
+        page.mouse.click(*place(page, particle))
+    page.wait_for_function("document.querySelectorAll('.anchors .chip').length === 2")
+    page.locator("[aria-label=Frames]").fill("4")
+    page.get_by_role("button", name="Make the path").click()
+    page.wait_for_function(
+        "document.querySelector('[data-slot=a]').dataset.shown === 'Frame 1 of 4'"
+    )
+    page.locator("[aria-label=Frame]").fill("3")
+    page.wait_for_function(
+        "document.querySelector('[data-slot=a]').dataset.shown === 'Frame 4 of 4'"
+    )
+    page.get_by_role("button", name="Save into the run").click()
+    page.wait_for_selector(".save-path .result code")
+    folder = Path(page.locator(".save-path .result code").first.inner_text()).parent
+    assert len(list(folder.glob("*.mrc"))) == 4
+    assert list(folder.glob("*.cxc"))
+    frames = film_frames(next(folder.glob("*.mp4")))
+    # There and back; the molecule stands out from the ground and moves.
+    assert len(frames) == 6
+    assert frames[0].std() > 5
+    assert np.abs(frames[3] - frames[0]).max() > 50
+
+
+def test_images_of_a_selection_are_shown(page):
+    page.get_by_role("tab", name="Particles").click()
+    page.wait_for_selector(".montage img")
+    script = "node => node.decode().then(() => node.naturalWidth)"
+    width = page.locator(".montage img").evaluate(script)
+    assert width > SIDE
+    page.wait_for_selector(".poses img")
+
+
+def test_without_webgl_volumes_are_slices_and_the_page_says_so(context, served):
+    hide = """
+      const get = HTMLCanvasElement.prototype.getContext;
+      HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+        return /webgl/.test(kind) ? null : get.call(this, kind, ...rest);
+      };
+    """
+    page = open_page(context, served, before=hide)
+    assert "No WebGL" in page.locator(".renderer").inner_text()
+    assert "no WebGL" in page.locator(".viewport").inner_text()
+    page.locator("input.number").fill("3")
+    page.get_by_role("button", name="Decode").click()
+    page.wait_for_selector("[data-slot=a][data-shown='Particle 3']")
+    script = """node => {
+      const { data } = node.getContext('2d').getImageData(0, 0, node.width, node.height);
+      return new Set(data).size;
+    }"""
+    tones = page.locator("[data-slot=a] canvas.slice").first.evaluate(script)
+    assert tones > 20
+    assert page.faults == []
+    page.close()
+
+
+def test_a_server_that_is_gone_is_said_in_one_line(page, served):
+    page.get_by_role("tab", name="Volume").click()
+    served.stop.set()
+    time.sleep(0.5)
+    page.get_by_role("button", name="Show consensus").click()
+    page.wait_for_selector("[data-slot=a] .notice.error")
+    assert (
+        "is vitreous dashboard still running?" in page.locator("[data-slot=a] .notice").inner_text()
+    )
