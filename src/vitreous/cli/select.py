@@ -1,57 +1,24 @@
 """Commands that choose particles: `select` by anything known of them, by labels, at random."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitreous.cli.grouped import grouped
+from vitreous.cli.selection_flags import ConditionFlags, OutputFlags
 from vitreous.errors import InputError
 
-Output = Annotated[
-    list[Path] | None,
-    typer.Option("-o", "--output", help="What to write: .star, .cs, or rows (.pkl, .npy, .txt)."),
-]
+if TYPE_CHECKING:
+    from vitreous.analysis.candidates import Candidates
+    from vitreous.analysis.selections import Selection
 
 
+@grouped
 def select(
     source: Annotated[Path, typer.Argument(help="A run folder, or a particle file (.star, .cs).")],
-    where: Annotated[
-        list[str] | None, typer.Option("--where", help="Rule, as 'cluster in (1, 3)'.")
-    ] = None,
-    cluster: Annotated[
-        list[int] | None, typer.Option("--cluster", help="Clusters; 1 is vol_001.mrc.")
-    ] = None,
-    ranges: Annotated[
-        list[str] | None,
-        typer.Option("--range", help="COLUMN:LOW:HIGH, ends included; either may be left out."),
-    ] = None,
-    nearest: Annotated[
-        list[str] | None, typer.Option("--nearest", help="ROW:K, the K nearest in the latent.")
-    ] = None,
-    ind: Annotated[
-        list[Path] | None, typer.Option("--ind", help="Rows of an index file (.pkl, .npy, .txt).")
-    ] = None,
-    saved: Annotated[
-        list[str] | None, typer.Option("--saved", help="Names of selections saved in the run.")
-    ] = None,
-    is_any: Annotated[
-        bool, typer.Option("--any", help="Particles that meet one condition, not all.")
-    ] = False,
-    inverse: Annotated[bool, typer.Option("--inverse", help="The particles left out.")] = False,
-    output: Output = None,
-    with_inverse: Annotated[
-        bool, typer.Option("--with-inverse", help="Write NAME_inverse beside each output too.")
-    ] = False,
-    save: Annotated[
-        str | None, typer.Option("--save", help="Keep it in the run under this name.")
-    ] = None,
-    parent: Annotated[
-        Path | None,
-        typer.Option(help="Take the rows from this file: the original of a downsampled set."),
-    ] = None,
-    with_poses: Annotated[
-        bool, typer.Option("--with-poses", help="Put in the poses that the run found or refined.")
-    ] = False,
+    conditions: ConditionFlags,
+    outputs: OutputFlags,
     datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks, if moved.")] = None,
     epoch: Annotated[
         int | None, typer.Option("-e", "--epoch", help="Of the latents [last].")
@@ -73,45 +40,43 @@ def select(
     Example: `vitreous select my_run --cluster 1 3 --range defocus:1:2.5 -o selected.star rows.txt`
     """
     from vitreous.analysis.candidates import Candidates
-    from vitreous.analysis.selecting import (
-        check_output,
-        choose,
-        others,
-        parent_table,
-        write_selection,
-    )
-    from vitreous.analysis.selections import save_selection, saved_selections
+    from vitreous.analysis.selecting import check_output, choose
 
-    outputs = output or []
-    for path in outputs:
+    for path in outputs.output or []:
         check_output(path)
     candidates = Candidates(source, epoch, kmeans, datadir)
     if list_all:
-        typer.echo("columns: " + ", ".join(candidates.names()))
-        if candidates.run is not None:
-            typer.echo("saved: " + (", ".join(saved_selections(candidates.run.path)) or "none"))
+        _list(candidates)
         return
-    if save is not None and candidates.run is None:
+    if outputs.save is not None and candidates.run is None:
         raise InputError(f"--save: {source} is no run; write the rows to a file with -o")
-    rules = [f"({rule})" for rule in where or []]
-    if cluster:
-        rules.append(f"cluster in ({', '.join(map(str, cluster))},)")
-    rules += [_range_rule(text) for text in ranges or []]
-    rules += [_near_rule(text) for text in nearest or []]
-    rules += [f"rows({str(path)!r})" for path in ind or []]
-    rules += [f"saved({name!r})" for name in saved or []]
-    rule = (" or " if is_any else " and ").join(rules)
-    found = choose(candidates, rule, inverse, save or "")
-    rest = others(candidates, found) if with_inverse else None
+    found = choose(candidates, conditions.rule(), conditions.inverse, outputs.save or "")
     typer.echo(f"{len(found):,} of {found.total:,} {found.of}: {found.rule or 'all'}")
-    needs_parent = parent is not None or any(p.suffix.lower() in (".star", ".cs") for p in outputs)
-    table = parent_table(candidates, parent, with_poses) if needs_parent else None
-    for path in outputs:
+    _write(candidates, found, outputs)
+
+
+def _list(candidates: "Candidates") -> None:
+    from vitreous.analysis.selections import saved_selections
+
+    typer.echo("columns: " + ", ".join(candidates.names()))
+    if candidates.run is not None:
+        typer.echo("saved: " + (", ".join(saved_selections(candidates.run.path)) or "none"))
+
+
+def _write(candidates: "Candidates", found: "Selection", outputs: OutputFlags) -> None:
+    from vitreous.analysis.selecting import others, parent_table, write_selection
+    from vitreous.analysis.selections import save_selection
+
+    rest = others(candidates, found) if outputs.with_inverse else None
+    table = None
+    if outputs.needs_table:
+        table = parent_table(candidates, outputs.parent, outputs.with_poses)
+    for path in outputs.output or []:
         typer.echo(f"{path}: {write_selection(found, path, table):,}")
         if rest is not None:
             other = path.with_name(f"{path.stem}_inverse{path.suffix}")
             typer.echo(f"{other}: {write_selection(rest, other, table):,}")
-    if save is not None and candidates.run is not None:
+    if outputs.save is not None and candidates.run is not None:
         typer.echo(f"{save_selection(candidates.run.path, found)}")
 
 
@@ -189,25 +154,3 @@ def select_random(
     if rest is not None:
         write_index(rest, np.sort(order[number:]))
         typer.echo(f"{rest}: {total - number:,} particles")
-
-
-def _range_rule(text: str) -> str:
-    parts = text.rsplit(":", 2)
-    try:
-        bounds = [float(p) if p else None for p in parts[1:]]
-    except ValueError:
-        bounds = []
-    if len(bounds) != 2 or bounds == [None, None]:
-        raise InputError(f"--range {text}: give COLUMN:LOW:HIGH; LOW or HIGH may be left out")
-    low, high = bounds
-    name = parts[0] if parts[0].isidentifier() else repr(parts[0])
-    left = "" if low is None else f"{low:.12g} <= "
-    right = "" if high is None else f" <= {high:.12g}"
-    return f"{left}{name}{right}"
-
-
-def _near_rule(text: str) -> str:
-    row, _, k = text.partition(":")
-    if not (row.isdecimal() and k.isdecimal()):
-        raise InputError(f"--nearest {text}: give ROW:K, as 250:1000")
-    return f"near({row}, k={k})"
