@@ -28,11 +28,10 @@ READY = "document.body.dataset.ready"
 
 @dataclass
 class Served:
-    """A run, the link and the address of its page, and what ends the server."""
+    """A run, the link and the address of its page."""
 
     run: Run
     link: str
-    stop: threading.Event
 
     @property
     def address(self) -> str:
@@ -43,26 +42,14 @@ class Served:
 def serving(run: Run) -> Iterator[Served]:
     """Serve a run from a thread."""
     held, keys = free_socket(0), Keys()
-    stop = threading.Event()
     with Session(run.path) as session:
         config = uvicorn.Config(build_app(session, keys), log_level="error", access_log=False)
         server = uvicorn.Server(config)
-
-        def watch() -> None:
-            stop.wait()
-            server.should_exit = True
-
-        threads = [
-            threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True),
-            threading.Thread(target=watch, daemon=True),
-        ]
-        for thread in threads:
-            thread.start()
-        port = held.getsockname()[1]
-        yield Served(run, f"http://127.0.0.1:{port}/?token={keys.token}", stop)
-        stop.set()
-        for thread in threads:
-            thread.join(timeout=20)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True)
+        thread.start()
+        yield Served(run, f"http://127.0.0.1:{held.getsockname()[1]}/?token={keys.token}")
+        server.should_exit = True
+        thread.join(timeout=20)
 
 
 @contextmanager
@@ -103,7 +90,11 @@ def place(page, particle: int) -> tuple[float, float]:
 
 
 def draw_lasso(page, corners: list[tuple[float, float]]) -> None:
-    """Draw a lasso through points given as fractions of the plot."""
+    """Draw a lasso through points given as fractions of the plot, and wait for its selection."""
+    clear = page.get_by_role("button", name="Clear", exact=True).first
+    if clear.is_enabled():
+        clear.click()
+    wait_for_size(page, "none selected")
     box = page.locator(".stage").bounding_box()
     at = [(box["x"] + fx * box["width"], box["y"] + fy * box["height"]) for fx, fy in corners]
     page.keyboard.press("l")
