@@ -249,3 +249,16 @@ def test_the_far_point_is_the_outlier():
     assert np.argmax(score) == 600
     assert abs(np.median(score[:300]) - np.median(score[300:600])) < 0.05
     assert np.isfinite(outlier_score(np.zeros((30, 2), np.float32))).all()
+
+
+def test_filter_of_a_run_opens_the_page(run_of, monkeypatch, capsys):
+    run, opened = run_of(GROUPS, 139), []
+    monkeypatch.setattr(
+        "vitreous.dashboard.serve.serve", lambda session, *_: opened.append(session)
+    )
+    assert run_command("filter", run.path, "-e", 4, "-k", 4) == 0
+    assert opened[0].run.path == run.path
+    assert run_command("filter", run.path, "--sel-dir", "elsewhere") == 2
+    assert "selections are kept in" in capsys.readouterr().err
+    assert run_command("filter", run.particle_arguments()["path"], "--first", 3) == 2
+    assert "-o" in capsys.readouterr().err

@@ -1,10 +1,12 @@
 """Commands on particle tables: rows of them, several as one, one kind as another."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from vitreous.cli.grouped import grouped
 from vitreous.errors import InputError
 
 Ind = Annotated[Path, typer.Option("--ind", help="Rows to keep, from 0 (.pkl, .npy, .txt).")]
@@ -76,9 +78,24 @@ def filter_cs(
     typer.echo(f"{output}: {len(rows):,} of {count:,} rows")
 
 
+@dataclass(frozen=True)
+class WindowFlags:
+    """Options of the peer's selection window; the page has what they were for."""
+
+    epoch: Annotated[str, typer.Option("-e", "--epoch", hidden=True)] = "last"
+    kmeans: Annotated[int | None, typer.Option("-k", "--kmeans", hidden=True)] = None
+    force: Annotated[bool, typer.Option("-f", "--force", hidden=True)] = False
+    plot_inds: Annotated[Path | None, typer.Option("--plot-inds", hidden=True)] = None
+    sel_dir: Annotated[Path | None, typer.Option("--sel-dir", hidden=True)] = None
+
+
+@grouped
 def filter_any(
-    input: Annotated[Path, typer.Argument(help="A .star, .cs, stack (.mrcs, .txt) or pickle.")],
-    output: Annotated[Path, typer.Option("-o", help="Output, of the same kind.")],
+    input: Annotated[
+        Path, typer.Argument(help="A .star, .cs, stack (.mrcs, .txt) or pickle; or a run.")
+    ],
+    window: WindowFlags,
+    output: Annotated[Path | None, typer.Option("-o", help="Output, of the same kind.")] = None,
     ind: Annotated[
         Path | None, typer.Option("--ind", help="Rows to keep, from 0 (.pkl, .npy, .txt).")
     ] = None,
@@ -86,7 +103,8 @@ def filter_any(
 ) -> None:
     """Keep some rows of any file with a row a particle: table, stack, poses, CTF, latents, indices.
 
-    To choose rows of a run, draw around them in its `report.html`, or see `select`.
+    Of a run it opens the page where particles are drawn around, combined and saved (`dashboard`);
+    `select` does the same in words.
 
     Example: `vitreous filter ctf.pkl --ind ind.pkl -o ctf.filtered.pkl`
     """
@@ -97,9 +115,10 @@ def filter_any(
     from vitreous.particles.peer_pickles import read_index
 
     if input.is_dir():
-        raise InputError(
-            f"{input}: is a run: choose with vitreous select, or draw in {input / 'report.html'}"
-        )
+        _choose_in_browser(input, window)
+        return
+    if output is None:
+        raise InputError(f"{input}: say where to write the rows: -o")
     if (ind is None) == (first is None):
         raise InputError("say which rows: --ind or --first, one of them")
     if first is not None and first < 1:
@@ -119,6 +138,14 @@ def filter_any(
     else:
         rows_of_pickle(input, rows, output)
     typer.echo(f"{output}: {len(rows):,} rows")
+
+
+def _choose_in_browser(run: Path, window: WindowFlags) -> None:
+    from vitreous.cli.dashboard import dashboard
+
+    if window.sel_dir is not None:
+        raise InputError(f"--sel-dir: selections are kept in {run / 'selections'}")
+    dashboard(run)
 
 
 def concat(
