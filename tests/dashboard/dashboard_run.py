@@ -136,12 +136,12 @@ def write_config(run: Path, **changed: object) -> None:
 
 
 @contextlib.contextmanager
-def opened(run: Path, datadir: Path | None = None) -> Iterator[TestClient]:
+def opened(run: Path, datadir: Path | None = None, **which: int) -> Iterator[TestClient]:
     """Show a run to a client that holds the key."""
     keys = Keys()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.METHODS, "balls", "dashboard_run:load_decoder")
-        with Session(run, datadir) as session:
+        with Session(run, datadir, **which) as session:
             session.table.wait()
             # A fault of the server is an answer here, as it is for the page.
             yield TestClient(

@@ -21,6 +21,8 @@ from dashboard_run import (
 from PIL import Image
 
 from vitreous.analysis.paths import direct_path
+from vitreous.dashboard.session import Session
+from vitreous.errors import InputError
 from vitreous.maps import read_map
 from vitreous.methods import registry
 from vitreous.particles import read_particles
@@ -272,3 +274,23 @@ def test_a_run_still_training_opens_and_is_left_alone(tmp_path):
             told(client.get(path))
         told(client.post("/api/select", json={"rule": {"all": True}}))
         assert client.get("/api/training").json()["pictures"] == []
+
+
+def test_an_epoch_and_a_clustering_can_be_chosen(tmp_path):
+    run = make_run(tmp_path)
+    labels = run / "analyze.2" / "kmeans2" / "labels.npy"
+    labels.parent.mkdir()
+    np.save(labels, np.arange(COUNT) % 2)
+    with opened(run) as client:
+        about = client.get("/api/run").json()
+        assert "clusters" not in about
+        assert any("--kmeans" in line for line in about["warnings"])
+    shutil.copy(run / "latents.npz", run / "latents.2.npz")
+    with opened(run, epoch=2, clusters=2) as client:
+        assert client.get("/api/run").json()["clusters"] == 2
+        answer = client.post("/api/select", json={"rule": {"cluster": [2]}})
+        assert int(answer.headers["X-Count"]) == COUNT // 2
+        assert "--epoch 2 --kmeans 2" in command(answer)
+        assert "--epoch 2" in command(client.get("/api/volume?particle=1"))
+    with pytest.raises(InputError, match="epoch 7"):
+        Session(run, epoch=7)

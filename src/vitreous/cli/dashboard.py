@@ -12,6 +12,10 @@ def dashboard(
         int, typer.Option(min=0, max=65535, help="Port; the next free one if it is taken.")
     ] = 8000,
     datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks, if moved.")] = None,
+    epoch: Annotated[int | None, typer.Option("-e", "--epoch", help="Epoch shown [last].")] = None,
+    kmeans: Annotated[
+        int | None, typer.Option("-k", "--kmeans", help="Which kmeansK, if there are several.")
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser here.")] = True,
 ) -> None:
     """Show a run in the browser: latents, volumes, paths, particles, landscape, training.
@@ -27,7 +31,7 @@ def dashboard(
     from vitreous.dashboard.serve import serve
     from vitreous.dashboard.session import Session
 
-    session = Session(run, datadir)
+    session = Session(run, datadir, epoch, kmeans)
     for warning in session.warnings:
         typer.echo(f"vitreous: {warning}", err=True)
     serve(session, port, browser, typer.echo)

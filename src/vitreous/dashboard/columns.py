@@ -57,10 +57,14 @@ class Column:
 
 
 class ColumnStore:
-    """Give the columns of a run in the order of its latents, each made when first asked for."""
+    """Give the columns of a run in the order of its latents, each made when first asked for.
 
-    def __init__(self, of_run: RunColumns) -> None:
+    **Arguments:** `warnings`: told of columns that cannot be had.
+    """
+
+    def __init__(self, of_run: RunColumns, warnings: list[str] | None = None) -> None:
         self._of_run = of_run
+        self._warnings = [] if warnings is None else warnings
         self.z: Float32[np.ndarray, "n d"] = np.asarray(of_run.z, np.float32)
         self._columns: dict[str, Column] = {}
         self._makers: dict[str, Callable[[], np.ndarray]] = {}
@@ -151,8 +155,9 @@ class ColumnStore:
         elif name in _LABELLED:
             try:
                 labels = self._asked(name)
-            except InputError:
-                # Several analyses: which one is meant, only the user knows.
+            except InputError as error:
+                # Several analyses, as a rule: which one is meant, only the user knows.
+                self._warnings.append(str(error))
                 return
             self.add_labels(Column(name, *_KNOWN[name][:2]), labels)
         elif name != "outlier" or len(self) <= _SCORED:

@@ -20,14 +20,15 @@ _CONSENSUS = ("consensus/reconstruct.mrc", "volumes/consensus.mrc", "consensus.m
 class Maps:
     """Decode volumes of a run.
 
-    **Arguments:** `dimensions`: of its latents; 0 for a run of one map.
+    **Arguments:** `dimensions`: of its latents; 0 for a run of one map. `epoch`: the last if None.
     """
 
-    def __init__(self, run: Run, dimensions: int) -> None:
+    def __init__(self, run: Run, dimensions: int, epoch: int | None = None) -> None:
         self.run, self.dimensions = run, dimensions
         self._lock = threading.Lock()
         epochs = run.epochs()
-        self.epoch = epochs[-1] if epochs else None
+        self._is_last = epoch is None
+        self.epoch = epochs[-1] if epoch is None and epochs else epoch
 
     @property
     def can_decode(self) -> bool:
@@ -51,8 +52,9 @@ class Maps:
 
     def command(self, z: Float[np.ndarray, " d"]) -> str:
         """Word the command that decodes the same volume."""
-        numbers = ["-z", *(f"{x:.7g}" for x in z)]
-        return shlex.join(["vitreous", "eval-vol", str(self.run.path), *numbers, "-o", "vol.mrc"])
+        words = ["vitreous", "eval-vol", str(self.run.path)]
+        words += [] if self._is_last else ["--epoch", str(self.epoch)]
+        return shlex.join([*words, "-z", *(f"{x:.7g}" for x in z), "-o", "vol.mrc"])
 
     def consensus(self, store: ColumnStore | None) -> tuple[Volume, str]:
         """Return the map of all particles, and the command that shows it.

@@ -87,6 +87,8 @@ class Rules:
     def command(self, rule: Rule, *more: str) -> str:
         """Word the command that chooses the same particles."""
         words = ["vitreous", "select", str(self._candidates.path)]
+        chosen = {"--epoch": self._candidates.epoch, "--kmeans": self._candidates.clusters}
+        words += [word for k, v in chosen.items() if v is not None for word in (k, str(v))]
         if rule != {"all": True}:
             words += ["--where", self.word(rule)]
         return shlex.join([*words, *more])

@@ -29,14 +29,24 @@ class Session:
     training can be shown.
     """
 
-    def __init__(self, path: str | os.PathLike, datadir: str | os.PathLike | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        datadir: str | os.PathLike | None = None,
+        epoch: int | None = None,
+        clusters: int | None = None,
+    ) -> None:
         """Open a run folder.
 
-        **Arguments:** `datadir`: folder of the stacks, if they were moved.
+        **Arguments:** `datadir`: folder of the stacks, if they were moved. `epoch`: of latents,
+        weights and analysis, the last if None. `clusters`: which `kmeansK`, if there are several.
 
-        **Raises:** `InputError` if it is no run, or `datadir` no folder.
+        **Raises:** `InputError` if it is no run or has no such epoch, or `datadir` is no folder.
         """
         self.run = Run.open(path)
+        if epoch is not None and epoch not in self.run.epochs():
+            has = ", ".join(map(str, self.run.epochs())) or "none"
+            raise InputError(f"{self.run.path}: no checkpoint of epoch {epoch} (there are: {has})")
         if datadir is not None and not Path(datadir).is_dir():
             raise InputError(f"--datadir {datadir}: no such folder")
         self.datadir = None if datadir is None else Path(datadir).absolute()
@@ -45,19 +55,19 @@ class Session:
         self.store: ColumnStore | None = None
         self._rules: Rules | None = None
         try:
-            candidates = self.table.candidates()
+            candidates = self.table.candidates(epoch, clusters)
         except InputError as error:
             self.warnings.append(str(error))
         else:
             self._open_latents(candidates)
-        self.maps = Maps(self.run, self.zdim)
+        self.maps = Maps(self.run, self.zdim, epoch)
         self._is_started = False
 
     def _open_latents(self, candidates: Candidates) -> None:
         assert candidates.run is not None
         assert candidates.of_run is not None
         self.run = candidates.run
-        self.store = ColumnStore(candidates.of_run)
+        self.store = ColumnStore(candidates.of_run, self.warnings)
         self._rules = Rules(self.store, candidates, self.table.wait)
 
     def __enter__(self) -> "Session":

@@ -54,9 +54,11 @@ def read_apart(
     return open_table_files(folder)
 
 
-def candidates_of(run: Path, datadir: Path | None) -> Candidates:
+def candidates_of(
+    run: Path, datadir: Path | None, epoch: int | None = None, clusters: int | None = None
+) -> Candidates:
     """Open the candidates of a run, its particle file looked for in `datadir` too."""
-    candidates = Candidates(run, datadir=datadir)
+    candidates = Candidates(run, epoch, clusters, datadir)
     assert candidates.run is not None
     if datadir is not None:
         arguments = candidates.run.config.get("particles", {})

@@ -33,9 +33,9 @@ class TableReader:
         """Whether the table is still to come."""
         return self._thread is not None and not self._done.is_set()
 
-    def candidates(self) -> Candidates:
+    def candidates(self, epoch: int | None = None, clusters: int | None = None) -> Candidates:
         """Open what selections choose from. **Raises:** `InputError` if there are no latents."""
-        self._candidates = candidates_of(self._run, self._datadir)
+        self._candidates = candidates_of(self._run, self._datadir, epoch, clusters)
         return self._candidates
 
     def candidates_now(self, wait: bool = True) -> Candidates:
