@@ -17,33 +17,27 @@ from jaxtyping import Float
 from vitreous.analysis.clusters import Clusters, cluster
 from vitreous.analysis.decoders import Decoder, VolumeSource, volumes_of
 from vitreous.analysis.embedding import embed_umap
-from vitreous.analysis.facts import learning_curves, resolution_curves, run_facts
+from vitreous.analysis.epochs import checked_latents, find_epoch
+from vitreous.analysis.facts import run_facts
 from vitreous.analysis.latent_files import write_clusters, write_components, write_umap
 from vitreous.analysis.latent_plots import draw_latent
 from vitreous.analysis.latent_structure import latent_structure
-from vitreous.analysis.outliers import outlier_score
 from vitreous.analysis.paths import component_path, nearest_points
 from vitreous.analysis.plots import plot_learning_curve
 from vitreous.analysis.portraits import Portraits, draw_portraits
-from vitreous.analysis.pose_page import pose_section, pose_summary
-from vitreous.analysis.pose_scores import in_true_frame, score_poses
+from vitreous.analysis.pose_scores import score_found_poses
 from vitreous.analysis.postprocess import VolumeOptions
 from vitreous.analysis.principal import PrincipalComponents, fit_components
-from vitreous.analysis.report import Report, write_report
-from vitreous.analysis.series import Series, write_series
+from vitreous.analysis.report import write_report
+from vitreous.analysis.run_report import LatentParts, build_report
+from vitreous.analysis.series import write_series
 from vitreous.analysis.truth_scores import check_truth_volumes, match_truth, score_run
-from vitreous.analysis.variables import (
-    Variable,
-    latent_rows,
-    latent_variables,
-    particle_table,
-    table_variables,
-    truth_variables,
-)
+from vitreous.analysis.variables import particle_table
 from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.metrics.truth import Truth
 from vitreous.particles.peer_pickles import save_latent_pickle
+from vitreous.particles.table import ParticleTable
 from vitreous.training.run import Latents, Run
 
 logger = logging.getLogger(__name__)
@@ -53,9 +47,6 @@ _FROM: dict[VolumeSource, str] = {
     "decoder": "decoded",
     "regression": "of the images near each point, by kernel regression",
 }
-
-# Particles up to which each gets an outlier score in the report; `select` gives it to any number.
-_SCORED = 200_000
 
 
 @dataclass(frozen=True)
@@ -96,22 +87,6 @@ class Analysis:
     scores: dict[str, float]
 
 
-def find_epoch(run: Run, epoch: int | None) -> int:
-    """Find the epoch meant: the last with a checkpoint for None or −1.
-
-    **Raises:** `InputError` if it has no checkpoint.
-    """
-    epochs = run.epochs()
-    if not epochs:
-        raise InputError(f"{run.path}: no epoch is complete yet; nothing to analyze")
-    if epoch is None or epoch == -1:
-        return epochs[-1]
-    if epoch not in epochs:
-        has = ", ".join(map(str, epochs))
-        raise InputError(f"{run.path}: no checkpoint of epoch {epoch} (epochs with one: {has})")
-    return epoch
-
-
 def analyze(
     run: Run,
     epoch: int | None = None,
@@ -142,6 +117,40 @@ def analyze(
     folder = run.path / f"analyze.{epoch}" if folder is None else folder
     _write_peer_latents(run, epoch, latents)
 
+    parts = _cut(z, folder, options, tell)
+    decoder = volumes_of(run, epoch, options.source)
+    portraits = Portraits()
+    if options.volumes:
+        portraits = _draw_volumes(parts, decoder, folder, pixel_size, options, tell)
+    scores: dict[str, float] = {}
+    if truth is not None:
+        decode = decoder.decode if options.volumes else None
+        scores = _score(run, z, table, truth, decode, pixel_size, options.truth_images, tell)
+        write_text(folder / "scores.json", json.dumps(scores, indent=1) + "\n")
+    tell("structure of the latent", 0, 1)
+    structure = latent_structure(z, table, options.seed)
+    write_text(folder / "structure.json", json.dumps(structure.as_dict(), indent=1) + "\n")
+    tell("structure of the latent", 1, 1)
+    tell("report", 0, 1)
+    report = build_report(
+        run, epoch, parts, table, truth, structure, portraits, scores,
+        [*run_facts(run, epoch, z.shape[1], pixel_size), ("volumes", _FROM[options.source])],
+        folder,
+    )  # fmt: skip
+    if report.curves:
+        file = folder / f"learning_curve_epoch{epoch}.png"
+        plot_learning_curve(file, report.epochs, report.curves)
+    write_report(folder / "report.html", report)
+    if folder.parent == run.path:
+        write_report(run.path / "report.html", report)
+    tell("report", 1, 1)
+    return Analysis(
+        folder, folder / "report.html", z, parts.components, parts.umap, parts.clusters, scores
+    )
+
+
+def _cut(z: np.ndarray, folder: Path, options: AnalyzeOptions, tell: Progress) -> LatentParts:
+    """Find components, clusters and an embedding; write and draw them."""
     tell("principal components", 0, 1)
     components = fit_components(z)
     scores = components.transform(z)
@@ -157,92 +166,29 @@ def analyze(
         write_umap(folder, umap)
         tell("UMAP", 1, 1)
     draw_latent(folder, centres, z, components, scores, umap, clusters)
+    count = min(options.components, len(components.axes))
+    is_line = z.shape[1] == 1
     ways = [
-        component_path(
-            z, i + 1, options.steps, components=components, by_percentile=z.shape[1] == 1
-        )
-        for i in range(min(options.components, len(components.axes)))
+        component_path(z, k + 1, options.steps, components=components, by_percentile=is_line)
+        for k in range(count)
     ]
-
-    portraits = Portraits()
-    decoder = volumes_of(run, epoch, options.source)
-    if options.volumes:
-        decoded = _decode(decoder, folder, centres, clusters, ways, pixel_size, options, tell)
-        nearest = [nearest_points(way, z) for way in ways]
-        portraits = draw_portraits(
-            decoded[0], clusters.centre_index, decoded[1:], nearest, options.picture, tell
-        )
-    truth_table: dict[str, float] = {}
-    if truth is not None:
-        told = functools.partial(tell, "scores against the truth")
-        decode = decoder.decode if options.volumes else None
-        if table is not None and pose_summary(run) is not None:
-            posed = score_poses(table, truth)
-            if posed is not None:
-                truth_table, alignment = posed
-                decode = decode and in_true_frame(decode, alignment, pixel_size)
-        truth_table |= score_run(z, decode, truth, options.truth_images, told)
-        write_text(folder / "scores.json", json.dumps(truth_table, indent=1) + "\n")
-    epochs, curves = learning_curves(run.metrics(), epoch)
-    if curves:
-        plot_learning_curve(folder / f"learning_curve_epoch{epoch}.png", epochs, curves)
-
-    tell("structure of the latent", 0, 1)
-    structure = latent_structure(z, table, options.seed)
-    write_text(folder / "structure.json", json.dumps(structure.as_dict(), indent=1) + "\n")
-    tell("structure of the latent", 1, 1)
-    variables = latent_variables(scores, z, umap, clusters)
-    if len(z) <= _SCORED:
-        variables.append(Variable("outlier score", outlier_score(z)))
-    variables += table_variables(table) if table is not None else []
-    variables += truth_variables(truth) if truth is not None else []
-    report = Report(
-        title=run.path.name,
-        facts=[
-            *run_facts(run, epoch, z.shape[1], pixel_size),
-            ("volumes", _FROM[options.source]),
-            *structure.facts(),
-        ],
-        variables=variables,
-        presets=_presets([v.name for v in variables]),
-        clusters=clusters,
-        row=latent_rows(run, table, len(z)),
-        volumes=portraits.volumes,
-        paths=portraits.paths,
-        epochs=epochs,
-        curves=curves,
-        fsc=resolution_curves(run),
-        scores=truth_table,
-        folder=str(folder),
-        poses=pose_section(run),
-    )
-    tell("report", 0, 1)
-    write_report(folder / "report.html", report)
-    if folder.parent == run.path:
-        write_report(run.path / "report.html", report)
-    tell("report", 1, 1)
-    return Analysis(folder, folder / "report.html", z, components, umap, clusters, truth_table)
+    return LatentParts(z, components, scores, clusters, umap, ways)
 
 
-def checked_latents(run: Run, epoch: int) -> Latents:
-    """Read the latents of an epoch.
-
-    **Raises:** `InputError` if the run has none, or they hold NaN.
-    """
-    if run.config.get("zdim") == 0 and pose_summary(run) is not None:
-        raise InputError(
-            f"{run.path}: one map and no latent to analyze; its poses and map are in report.html"
-        )
-    latents = run.latents(epoch)
-    if latents.mean.shape[1] == 0:
-        raise InputError(f"{run.path}: a homogeneous fit has no latent to analyze; see eval-vol")
-    bad = np.flatnonzero(~np.isfinite(latents.mean).all(axis=1))
-    if bad.size:
-        raise InputError(
-            f"{run.path}: the latents of epoch {epoch} hold NaN (first in row {bad[0]}, "
-            f"{bad.size} rows in all); analyze an earlier epoch"
-        )
-    return latents
+def _score(
+    run: Run,
+    z: np.ndarray,
+    table: ParticleTable | None,
+    truth: Truth,
+    decode: Callable[[np.ndarray], np.ndarray] | None,
+    pixel_size: float,
+    images: int,
+    tell: Progress,
+) -> dict[str, float]:
+    """Score poses that the run found, volumes and latent."""
+    scores, decode = score_found_poses(run, table, truth, decode, pixel_size)
+    told = functools.partial(tell, "scores against the truth")
+    return scores | score_run(z, decode, truth, images, told)
 
 
 def _check(run: Run, z: np.ndarray, options: AnalyzeOptions, pixel_size: float) -> None:
@@ -263,53 +209,28 @@ def _write_peer_latents(run: Run, epoch: int, latents: Latents) -> None:
         save_latent_pickle(file, latents.mean, latents.log_variance)
 
 
-def _decode(
+def _draw_volumes(
+    parts: LatentParts,
     decoder: Decoder,
     folder: Path,
-    centres: Path,
-    clusters: Clusters,
-    ways: list[np.ndarray],
     pixel_size: float,
     options: AnalyzeOptions,
     tell: Progress,
-) -> list[Series]:
-    """Write the volumes at the cluster centres, then those along each component."""
-    names = ["cluster centres", *(f"principal component {i + 1}" for i in range(len(ways)))]
-    folders = [centres, *(folder / f"pc{i + 1}" for i in range(len(ways)))]
-    latents = [clusters.centres, *ways]
-    series = []
-    for name, where, z in zip(names, folders, latents, strict=True):
-        told = functools.partial(tell, f"volumes: {name}")
-        series.append(
-            write_series(
-                decoder.decode,
-                z,
-                where,
-                pixel_size,
-                options.treatment,
-                first=options.first,
-                title=name,
-                is_path=where is not centres,
-                progress=told,
-            )
+) -> Portraits:
+    """Write and draw the volumes at the cluster centres, and those along each component."""
+    centres = folder / f"kmeans{len(parts.clusters)}"
+    wanted = [("cluster centres", centres, parts.clusters.centres)]
+    for k, way in enumerate(parts.ways, 1):
+        wanted.append((f"principal component {k}", folder / f"pc{k}", way))
+    series = [
+        write_series(
+            decoder.decode, z, where, pixel_size, options.treatment,
+            first=options.first, title=name, is_path=where is not centres,
+            progress=functools.partial(tell, f"volumes: {name}"),
         )
-    return series
-
-
-def _presets(names: list[str]) -> list[tuple[str, str, str]]:
-    """Choose the planes a report offers: components, UMAP, and what 1-D latents need."""
-    presets = []
-    if "PC2" in names:
-        presets.append(("PC1 – PC2", "PC1", "PC2"))
-    elif "spread (random)" in names:
-        presets.append(("z", "z1", "spread (random)"))
-    else:
-        presets.append(("PC1", "PC1", "PC1"))
-    if "PC4" in names:
-        presets.append(("PC3 – PC4", "PC3", "PC4"))
-    if "UMAP1" in names:
-        presets.append(("UMAP", "UMAP1", "UMAP2"))
-    truth = next((n for n in names if n.startswith("truth: ") and n != "truth: state"), None)
-    if truth is not None:
-        presets.append(("PC1 – truth", truth, "PC1"))
-    return presets
+        for name, where, z in wanted
+    ]  # fmt: skip
+    nearest = [nearest_points(way, parts.z) for way in parts.ways]
+    return draw_portraits(
+        series[0], parts.clusters.centre_index, series[1:], nearest, options.picture, tell
+    )

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.analysis.analyze import checked_latents
 from vitreous.analysis.benchmark_volumes import (
     Progress,
     Scored,
@@ -15,8 +14,9 @@ from vitreous.analysis.benchmark_volumes import (
     map_sections,
 )
 from vitreous.analysis.decoders import VolumeSource, volumes_of
+from vitreous.analysis.epochs import checked_latents
 from vitreous.analysis.latent_structure import latent_structure
-from vitreous.analysis.pose_scores import in_true_frame, score_poses
+from vitreous.analysis.pose_scores import score_found_poses
 from vitreous.analysis.truth_scores import check_truth_volumes, match_truth
 from vitreous.analysis.variables import particle_table
 from vitreous.errors import InputError
@@ -73,11 +73,9 @@ def benchmark_run(
     truth = match_truth(truth, len(z), table)
     sections: Sections = {}
     decode = volumes_of(run, epoch, options.source).decode if options.volumes else None
-    if table is not None and (run.path / "poses.npz").is_file():
-        posed = score_poses(table, truth)
-        if posed is not None:
-            sections["poses"] = posed[0]
-            decode = decode and in_true_frame(decode, posed[1], run.pixel_size)
+    posed, decode = score_found_poses(run, table, truth, decode, run.pixel_size)
+    if posed:
+        sections["poses"] = posed
     if decode is not None and truth.volumes is not None and truth.labels is not None:
         check_truth_volumes(truth, run.box, run.pixel_size)
         mask = _mask(options.mask, run.box)

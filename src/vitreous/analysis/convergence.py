@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.analysis.analyze import checked_latents
 from vitreous.analysis.decoders import run_decoder
+from vitreous.analysis.epochs import checked_latents
 from vitreous.analysis.facts import learning_curves
 from vitreous.analysis.plots import RUST, TEAL, new_figure, save
 from vitreous.analysis.postprocess import VolumeOptions, process_volume

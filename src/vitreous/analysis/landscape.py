@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, Int
 from vitreous.analysis.candidates import Candidates
 from vitreous.analysis.clusters import Clusters
 from vitreous.analysis.decoders import VolumeSource, volumes_of
+from vitreous.analysis.epochs import checked_latents
 from vitreous.analysis.landscape_files import (
     draw_landscape,
     write_space,
@@ -100,8 +101,6 @@ def analyze_landscape(
 
     **Raises:** `InputError` if the run has no latent, or options do not fit.
     """
-    from vitreous.analysis.analyze import checked_latents
-
     options = options or LandscapeOptions()
     tell = progress or (lambda stage, done, total: None)
     z = np.asarray(checked_latents(run, epoch).mean, np.float32)

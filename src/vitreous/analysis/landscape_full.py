@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from vitreous.analysis.communities import leiden_communities
 from vitreous.analysis.decoders import Decoder, VolumeSource, volumes_of
 from vitreous.analysis.embedding import embed_umap
+from vitreous.analysis.epochs import checked_latents
 from vitreous.analysis.landscape_files import read_space
 from vitreous.analysis.latent_files import write_array
 from vitreous.analysis.plots import plot_density, plot_points
@@ -76,8 +77,6 @@ def analyze_landscape_full(
 
     **Raises:** `InputError` if the landscape is not there yet, or options do not fit.
     """
-    from vitreous.analysis.analyze import checked_latents
-
     options = options or FullOptions()
     tell = progress or (lambda stage, done, total: None)
     landscape = run.path / f"landscape.{epoch}" if landscape is None else landscape

@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vitreous.analysis.pose_page import pose_summary
 from vitreous.metrics.poses import pose_errors
 from vitreous.metrics.truth import Truth
 from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.volume_alignment import Alignment
+from vitreous.training.run import Run
 
 Decode = Callable[[np.ndarray], np.ndarray]
 
@@ -33,6 +35,29 @@ def score_poses(table: ParticleTable, truth: Truth) -> tuple[dict[str, float], A
         scores["shift error, median (Å)"] = figures.median_shift
     alignment = Alignment(errors.rotation.T, errors.origin, errors.is_mirrored, 0.0)
     return scores, alignment
+
+
+def score_found_poses(
+    run: Run,
+    table: ParticleTable | None,
+    truth: Truth,
+    decode: Decode | None,
+    voxel_size: float,
+) -> tuple[dict[str, float], Decode | None]:
+    """Score poses that a run found or refined, if it did.
+
+    **Returns:** the scores, and what decodes in the frame of the truth: of a run that was given
+    poses it is the frame of the run.
+    """
+    posed = None
+    if table is not None and (run.path / "poses.npz").is_file():
+        posed = score_poses(table, truth)
+    if posed is None:
+        return {}, decode
+    scores, alignment = posed
+    if decode is None or pose_summary(run) is None:
+        return scores, decode
+    return scores, in_true_frame(decode, alignment, voxel_size)
 
 
 def in_true_frame(decode: Decode, alignment: Alignment, voxel_size: float) -> Decode:

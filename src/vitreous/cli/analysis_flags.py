@@ -69,7 +69,7 @@ def open_run(workdir: Path, epoch: str) -> "tuple[Run, int]":
 
     **Raises:** `InputError` if there is no run, or no such epoch.
     """
-    from vitreous.analysis.analyze import find_epoch
+    from vitreous.analysis.epochs import find_epoch
     from vitreous.training.run import Run
 
     run = Run.open(workdir)
