@@ -1,7 +1,9 @@
 """Run the server: a free port of this machine, the link, the browser."""
 
 import logging
+import signal
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable
 
@@ -65,5 +67,7 @@ def serve(session: Session, port: int, browser: bool, tell: Callable[[str], None
             webbrowser.open(link(keys.token))
         except webbrowser.Error as error:
             logging.getLogger(__name__).info("no browser: %s", error)
+    # uvicorn ends by repeating the signal that stopped it: by default the end of the process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with session:
         uvicorn.Server(config).run(sockets=[held])

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # A fit that has not written for so long is not under way, whatever epoch it reached.
 _SILENCE = 900.0
+_FAREWELL = 10.0
 
 
 class Session:
@@ -75,7 +76,8 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.table.close()
+        # The reader's process, if it still runs, has files to remove.
+        self.table.wait(_FAREWELL)
 
     def start(self) -> None:
         """Do in the background what the first clicks would otherwise wait for."""

@@ -35,7 +35,7 @@ _GROUPS = (
 
 def read_apart(
     run: Path, datadir: Path | None, folder: Path, images: int
-) -> tuple[ParticleTable, list[Column]]:
+) -> tuple[ParticleTable, dict[Column, np.ndarray]]:
     """Read the table of a run into a folder, in a process of its own if it is large.
 
     **Arguments:** `images`: how many there are, as the run says.
@@ -89,10 +89,9 @@ def write_table_files(candidates: Candidates, folder: Path) -> None:
             # Text of every particle would take more memory than all else.
             names = [table.stacks[int(number)] for number in names]
         if stored is not None:
-            file = f"column_{len(columns)}.npy"
-            np.save(folder / file, stored)
+            np.save(folder / f"column_{len(columns)}.npy", stored)
             about = {"name": name, "label": label, "group": group, "unit": unit, "names": names}
-            columns.append({**about, "file": file})
+            columns.append(about)
 
     found = _physics(table)
     for name, (label, group, unit, values) in found.items():
@@ -107,8 +106,11 @@ def write_table_files(candidates: Candidates, folder: Path) -> None:
     write_text(folder / _MANIFEST, json.dumps(about))
 
 
-def open_table_files(folder: Path) -> tuple[ParticleTable, list[Column]]:
-    """Map a folder of `write_table_files` into a table (without its parsed parent)."""
+def open_table_files(folder: Path) -> tuple[ParticleTable, dict[Column, np.ndarray]]:
+    """Map a folder of `write_table_files` into a table (without its parsed parent) and columns.
+
+    The folder may then be removed: the system keeps what is mapped until the process ends.
+    """
     about = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
 
     def mapped(name: str) -> np.ndarray | None:
@@ -120,19 +122,16 @@ def open_table_files(folder: Path) -> tuple[ParticleTable, list[Column]]:
     fields: dict[str, Any] = {name: mapped(name) for name in PER_PARTICLE}
     fields["ctf"] = CTFParameters(*ctf) if len(ctf) == len(found) else None
     table = ParticleTable(**fields, stacks=tuple(about["stacks"]), path=Path(about["path"]))
-    columns = [
-        Column(
+    columns = {}
+    for number, entry in enumerate(about["columns"]):
+        column = Column(
             entry["name"], entry["label"], entry["group"],
             "category" if entry["names"] else "number", entry["unit"], tuple(entry["names"]),
-        )
-        for entry in about["columns"]
-    ]  # fmt: skip
+        )  # fmt: skip
+        values = mapped(f"column_{number}")
+        assert values is not None
+        columns[column] = values
     return table, columns
-
-
-def column_file(folder: Path, number: int) -> np.ndarray:
-    """Map the values of one of the columns of `open_table_files`."""
-    return np.load(folder / f"column_{number}.npy", mmap_mode="r", allow_pickle=False)
 
 
 def _physics(table: ParticleTable) -> dict[str, tuple[str, str, str, np.ndarray]]:

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 
 from vitreous.analysis.candidates import Candidates
 from vitreous.dashboard.columns import ColumnStore
-from vitreous.dashboard.table_files import candidates_of, column_file, read_apart
+from vitreous.dashboard.table_files import candidates_of, read_apart
 from vitreous.errors import InputError
 from vitreous.particles.table import ParticleTable
 
@@ -23,7 +23,6 @@ class TableReader:
         self._run, self._datadir = run, datadir
         self._candidates: Candidates | None = None
         self._table: ParticleTable | None = None
-        self._folder: tempfile.TemporaryDirectory | None = None
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self.fault = ""
@@ -56,12 +55,6 @@ class TableReader:
         if self._thread is not None:
             self._done.wait(seconds)
 
-    def close(self) -> None:
-        """Give the disk space of the columns back."""
-        self.wait(10.0)
-        if self._folder is not None:
-            self._folder.cleanup()
-
     def table(self) -> ParticleTable:
         """Return the table, one row a particle, when it is there.
 
@@ -91,17 +84,16 @@ class TableReader:
     def _read(self, store: ColumnStore, warnings: list[str]) -> None:
         assert self._candidates is not None
         assert self._candidates.run is not None
-        self._folder = tempfile.TemporaryDirectory(prefix="vitreous-dashboard-")
-        folder = Path(self._folder.name)
         try:
             images = int(self._candidates.run.config.get("images", len(store)))
-            table, columns = read_apart(self._run, self._datadir, folder, images)
+            with tempfile.TemporaryDirectory(prefix="vitreous-dashboard-") as folder:
+                table, columns = read_apart(self._run, self._datadir, Path(folder), images)
             # Rules then need not parse the file again to number its particles.
             self._candidates.table = table
             self._table = table
-            for number, column in enumerate(columns):
+            for column, values in columns.items():
                 if column.name not in store:
-                    store.add(column, partial(column_file, folder, number))
+                    store.add(column, partial(np.asanyarray, values))
         except (InputError, OSError) as error:
             self.fault = str(error)
             warnings.append(f"no poses, defocus or images: {self.fault}")
