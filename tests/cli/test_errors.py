@@ -17,6 +17,7 @@ MISSING_FILE = {
     "parse-relion": "-p lost.star -t lost.star -o images.star",
     "backproject-voxel": "lost.star -o maps",
     "fsc": "lost.mrc lost.mrc",
+    "align": "lost.mrc lost.mrc -o found.mrc",
     "gen-mask": "lost.mrc mask.mrc",
     "train-subspace": "lost.star -o run",
     "view": "lost.mrc",

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from vitreous.cli.main import main
 from vitreous.geometry.rotations import geodesic_distance
+from vitreous.maps import read_map, write_map
 from vitreous.metrics import pose_errors
 from vitreous.reconstruction.volume_alignment import Alignment, align_volumes
 
@@ -73,6 +75,25 @@ def test_poses_follow_their_map(is_mirrored):
     assert errors.is_mirrored == is_mirrored
     assert errors.angle.max() < 1e-6
     np.testing.assert_allclose(errors.rotation, rotation.T, atol=1e-9)
+
+
+def test_the_command_lays_a_file_onto_another(tmp_path, capsys):
+    rotation = Rotation.random(random_state=3).as_matrix()
+    write_map(tmp_path / "a.mrc", blobs(), 2.5)
+    write_map(tmp_path / "b.mrc", blobs(rotation, (1.5, 0.0, -1.0), is_mirrored=True), 2.5)
+    words = ["align", tmp_path / "a.mrc", tmp_path / "b.mrc", "-o", tmp_path / "c.mrc"]
+    main([str(word) for word in words])
+    told = capsys.readouterr().out
+    assert "mirrored" in told
+    moved, fixed = (read_map(tmp_path / f"{name}.mrc") for name in "cb")
+    assert moved.voxel_size == pytest.approx(2.5)
+    assert np.corrcoef(moved.data.ravel(), fixed.data.ravel())[0, 1] > 0.999
+    shift = [float(x) for x in told.split("shift ")[1].split(" Å")[0].split(",")]
+    np.testing.assert_allclose(shift, (3.75, 0.0, -2.5), atol=0.1)
+    write_map(tmp_path / "d.mrc", blobs(), 3.0)
+    with pytest.raises(SystemExit, match="2"):
+        main([str(word) for word in [*words[:2], tmp_path / "d.mrc", *words[3:]]])
+    assert ": 3" in capsys.readouterr().err
 
 
 def test_maps_that_cannot_be_compared_are_refused():

@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Reconstruct a map, half maps, FSC.",
     ),
     "fsc": ("reconstruction", "fsc", "Fourier shell correlation of two maps."),
+    "align": ("align", "align", "Lay a map onto another: rotation, shift, hand."),
     "gen-mask": ("reconstruction", "gen_mask", "Make a soft mask from a map."),
     "train-subspace": ("subspace", "train_subspace", "Fit a linear subspace of volumes by EM."),
     "train-vae": ("train", "train_vae", "Fit a landscape of volumes: encoder and decoder."),
