@@ -9,13 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.analysis.run_images import image_scale, prepare_run_images
 from vitreous.errors import InputError
 from vitreous.files import write_text
-from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.particles import ImageSource, write_map
-from vitreous.particles.loader import PreparedImages
-from vitreous.particles.prepare import Normalization
-from vitreous.particles.tilts import weigh_tilts
+from vitreous.particles import write_map
 from vitreous.reconstruction.finish import Consensus
 from vitreous.reconstruction.foundation import particle_radius
 from vitreous.reconstruction.fsc import resolution, shell_frequencies
@@ -71,20 +68,8 @@ def open_regression(
     if len(bad):
         raise InputError(f"{run.path}: the latent of row {bad[0]} is not finite")
     table = run.table()
-    own = run.config.get(run.method, {})
-    table = weigh_tilts(table, own.get("dose_per_tilt"), own.get("angle_per_tilt", 3.0))
-    data_options = run.config.get("data", {})
-    radius = data_options.get("window_radius", 0.85)
     box = run.box
-    data = PreparedImages.build(
-        table,
-        ImageSource(table),
-        pixels=FourierPixels(box, (box - 1) // 2),
-        window_radius=radius,
-        invert=run.config.get("contrast") == "dark",
-        normalization=Normalization(*run.config["normalization"]),
-        resident=False if lazy else None,
-    )
+    data = prepare_run_images(run, table, resident=False if lazy else None)
     halves = half_sets(len(table), table.half_set, table.particle)
     covariance, contrast = _uncertainty(run, latents, latent.shape)
     if table.particle is not None and len(latent) != len(table):
@@ -103,7 +88,7 @@ def open_regression(
         order = np.argsort(latent[:, 0])
         places = order[np.linspace(0, len(order) - 1, _ANCHORS + 2).astype(int)[1:-1]]
         kernel.learn([latent_distance(latent, covariance, latent[i]) for i in places])
-    return RunRegression(run, kernel, latent, covariance, run.config["normalization"][1] * box)
+    return RunRegression(run, kernel, latent, covariance, image_scale(run))
 
 
 def _uncertainty(run: Run, latents, shape) -> tuple[np.ndarray | None, np.ndarray | None]:

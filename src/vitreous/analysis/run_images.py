@@ -1,7 +1,5 @@
 """The images behind a run, prepared as the run prepared them."""
 
-import numpy as np
-
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles import ImageSource
 from vitreous.particles.loader import PreparedImages
@@ -35,4 +33,4 @@ def prepare_run_images(
 
 def image_scale(run: Run) -> float:
     """Return the factor from prepared pixels to the units of the images."""
-    return float(np.float32(run.config["normalization"][1] * run.box))
+    return float(run.config["normalization"][1]) * run.box
