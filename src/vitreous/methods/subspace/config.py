@@ -64,18 +64,18 @@ class SubspaceConfig:
         """Return the outermost shell for a box."""
         return min(self.max_shell or DEFAULT_SHELL, (box - 1) // 2, box // 2 - 1)
 
-    def check_support(self, images: int) -> None:
-        """Refuse more components than the images can hold apart.
+    def check_support(self, count: int, of: str = "images") -> None:
+        """Refuse more components than so many images, or particles, can hold apart.
 
         **Raises:** `InputError` with the largest number that they can.
         """
-        most = images // IMAGES_PER_COMPONENT
+        most = count // IMAGES_PER_COMPONENT
         if self.components > most:
             raise InputError(
-                f"{self.components} components are more than {images} images support: "
+                f"{self.components} components are more than {count} {of} support: "
                 f"use --zdim {most} at most"
                 if most
-                else f"{images} images are too few for any component: "
+                else f"{count} {of} are too few for any component: "
                 f"give at least {IMAGES_PER_COMPONENT}"
             )
 

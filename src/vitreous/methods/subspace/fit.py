@@ -76,7 +76,8 @@ def train_subspace(
     table = read_checked(arguments)
     check_tilts(table, data.tilts, config.dose_per_tilt)
     groups = tilt_groups(table)
-    config.check_support(len(table) if groups is None else len(groups))
+    owners = "images" if groups is None else "particles"
+    config.check_support(len(table) if groups is None else len(groups), owners)
     source = ImageSource(table)
     focus = _read_focus(config, source.box)
     if not resume:
@@ -86,7 +87,7 @@ def train_subspace(
                 "method": "subspace",
                 "particles": arguments,
                 "images": len(table),
-                "latents_of": "images" if groups is None else "particles",
+                "latents_of": owners,
                 "box": int(source.box),
                 "pixel_size": float(np.median(table.pixel_size)),
                 "data": asdict(data) | {"ind": None},
