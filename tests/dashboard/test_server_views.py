@@ -276,6 +276,29 @@ def test_a_run_still_training_opens_and_is_left_alone(tmp_path):
         assert client.get("/api/training").json()["pictures"] == []
 
 
+def test_what_cannot_be_read_is_left_out_and_told(tmp_path):
+    run = make_run(tmp_path)
+    np.save(run / "analyze.2" / "umap.npy", np.zeros((7, 2)))
+    z = np.load(run / "latents.npz")["mean"]
+    z[11] = np.nan
+    np.savez(run / "latents.npz", mean=z)
+    with opened(run) as client:
+        about = client.get("/api/run").json()
+        names = {column["name"] for column in about["columns"]}
+        assert {"z1", "cluster", "tilt"} <= names
+        assert not names & {"umap1", "pc1"}
+        assert about["defaultX"] in names
+        told_of = " ".join(about["warnings"])
+        assert "7 values for 240 particles" in told_of
+        assert "first in row 11" in told_of
+        values = np.frombuffer(client.get("/api/columns/z1").content, "<f4")
+        np.testing.assert_array_equal(values, z[:, 0])
+        assert "row 11" in told(client.get("/api/columns/energy"))
+        everything = {"rule": {"range": {"column": "z1", "low": -100}}}
+        assert int(client.post("/api/select", json=everything).headers["X-Count"]) == COUNT - 1
+        told(client.get("/api/volume?particle=11"))
+
+
 def test_an_epoch_and_a_clustering_can_be_chosen(tmp_path):
     run = make_run(tmp_path)
     labels = run / "analyze.2" / "kmeans2" / "labels.npy"

@@ -113,6 +113,12 @@ class RunColumns:
 
     @cached_property
     def _projected(self) -> tuple[PrincipalComponents, np.ndarray]:
+        bad = np.flatnonzero(~np.isfinite(self.latent()).all(axis=1))
+        if bad.size:
+            raise InputError(
+                f"{self.run.path}: the latents hold NaN (first in row {bad[0]}, {bad.size} rows "
+                "in all): no components, density or outliers; look at an earlier epoch"
+            )
         components = fit_components(self.latent())
         return components, components.transform(self.z)
 

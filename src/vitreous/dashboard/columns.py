@@ -88,6 +88,18 @@ class ColumnStore:
         """List the columns there are by now."""
         return list(self._columns.values())
 
+    def described(self) -> list[dict[str, Any]]:
+        """List the columns in the words of the page; one that cannot be had is left out, and why
+        is added to the warnings."""
+        found = []
+        for column in self.columns():
+            try:
+                found.append(self.describe(column))
+            except InputError as error:
+                del self._columns[column.name]
+                self._warnings.append(str(error))
+        return found
+
     def add(self, column: Column, make: Callable[[], np.ndarray]) -> None:
         """Take a column in; `make` gives its numbers, or its categories' codes, when needed."""
         self._makers[column.name] = make
@@ -141,7 +153,7 @@ class ColumnStore:
 
     def plane(self) -> tuple[str, str]:
         """Choose the plane that is shown first."""
-        for pair in (("umap1", "umap2"), ("pc1", "pc2"), ("z1", "spread")):
+        for pair in (("umap1", "umap2"), ("pc1", "pc2"), ("z1", "spread"), ("z1", "z2")):
             if pair[0] in self and pair[1] in self:
                 return pair
         return "", ""

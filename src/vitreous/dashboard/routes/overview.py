@@ -33,6 +33,8 @@ def describe_run(session: Session) -> dict[str, Any]:
     # A small table is there before anybody could miss its columns.
     session.table.wait(_PATIENCE)
     is_training = session.is_training
+    # Before the plane is chosen: what cannot be had drops out here.
+    columns = [] if store is None else store.described()
     across, up = ("", "") if store is None else store.plane()
     found: dict[str, Any] = {
         "name": session.run.path.name,
@@ -47,7 +49,7 @@ def describe_run(session: Session) -> dict[str, Any]:
         "zdim": session.zdim,
         "box": config.get("box"),
         "pixelSize": config.get("pixel_size"),
-        "columns": [] if store is None else [store.describe(c) for c in store.columns()],
+        "columns": columns,
         "defaultX": across,
         "defaultY": up,
         "warnings": list(dict.fromkeys(session.warnings)),
