@@ -35,19 +35,21 @@ async function open() {
   else buildWithoutLatents(run, theme);
 }
 
-// A fit before its first latents: its curves are all there is.
+// A fit before its first latents, or one map without any: what there is.
 function buildWithoutLatents(run, theme) {
   const store = new Store({ tab: "training" });
-  const panel = h("main", { class: "lone" },
-    notice("empty", "No latents yet", run.state === "training" ? "The latent view opens with the first checkpoint; until then, the curves of the fit." : run.warnings[0] || "This run has none."),
-    trainingPanel(store, run));
+  const viewport = run.can.consensus ? new Viewport() : null;
+  const waits = run.state === "training" ? "The latent view opens with the first checkpoint; reload the page then." : run.warnings[0] || "This run has none.";
+  const message = viewport ? null : notice("empty", "No latents yet", waits);
+  const panel = h("main", { class: "lone" }, message, viewport?.node, trainingPanel(store, run));
   app.replaceChildren(header(run, theme), panel, commandLog());
+  viewport?.fetch("api/volume?consensus=1", { label: "Map of all particles" });
   document.body.dataset.ready = "true";
 }
 
 function build(run, theme) {
   const columns = new Columns(run.columns);
-  const coloured = run.columns.find((c) => c.name === "cluster")?.name || null;
+  const coloured = ["cluster", "pc1", "z1"].find((name) => columns.get(name)) || null;
   const store = new Store({
     x: run.defaultX, y: run.defaultY, z: null, colour: coloured, palette: "viridis",
     bits: null, selected: 0, rule: null, selectionError: null,
@@ -59,7 +61,7 @@ function build(run, theme) {
   const viewport = new Viewport();
   const latent = new LatentView(plotHost, store, columns, run);
   const workspace = tabs(store, viewport.node, {
-    volume: ["Volume", volumePanel(store, run, viewport, latent)],
+    volume: ["Volume", volumePanel(store, run, viewport, latent, columns)],
     trajectories: ["Trajectories", trajectoryPanel(store, run, viewport, latent)],
     particles: ["Particles", particlePanel(store, run)],
     landscape: ["Landscape", landscapePanel(store, viewport)],
@@ -95,6 +97,7 @@ async function awaitTable(columns, top) {
 // What the hand does on the plot, as selections, picks and anchors.
 function join(latent, selection, store) {
   latent.addEventListener("pick", ({ detail }) => {
+    if (detail.alt && latent.pointAt(detail.at)) return; // decoded at the very point instead
     if (detail.index < 0) return;
     if (store.get("picking")) store.set({ anchors: [...store.get("anchors"), detail.index] });
     store.set({ cursor: detail.index });

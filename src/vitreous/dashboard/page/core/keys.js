@@ -6,6 +6,7 @@ const CARD = [
   ["V", "move and pick"],
   ["L", "lasso; Shift adds, Alt takes away, both intersect"],
   ["P", "draw a path"],
+  ["Alt click", "on axes of raw latents: decode that very point"],
   ["0", "show all particles"],
   ["← ↑ → ↓ + −", "move and zoom the focused plot"],
   ["Ctrl Z / Ctrl Shift Z", "undo / redo a selection"],

@@ -20,7 +20,8 @@ export class LatentView extends EventTarget {
     this.busy = h("div", { class: "stage-busy", hidden: true }, notice("loading", "Loading columns…"));
     this.legendHost = h("div", { class: "legend-host" });
     this.tip = h("div", { class: "tip", hidden: true });
-    host.append(this.#toolbar(), this.stage);
+    const toolbar = this.#toolbar();
+    host.append(toolbar, this.stage);
     const wanted = new URLSearchParams(location.search).get("points");
     this.plot = new PointPlot(this.stage, { renderer: wanted });
     this.stage.plot = this.plot;
@@ -28,8 +29,9 @@ export class LatentView extends EventTarget {
     this.grid = svg("g");
     this.marks = svg("g");
     this.plot.overlay.append(this.grid, this.marks);
-    const badge = h("span", { class: "renderer", text: this.plot.reason });
-    this.stage.append(this.legendHost, this.tip, this.busy, badge);
+    this.stage.append(this.legendHost, this.tip, this.busy);
+    // Said, since it explains why fewer points are drawn while the view moves.
+    if (this.plot.reason) toolbar.append(h("span", { class: "renderer", text: this.plot.reason.split(":")[0], title: this.plot.reason }));
     this.#listen();
   }
 
@@ -198,6 +200,14 @@ export class LatentView extends EventTarget {
     return [x.middle + fx * x.half, y.middle + fy * y.half];
   }
 
+  /** Which latents (from 0) the axes are, and their values at a place; null on other axes. */
+  pointAt(fractions) {
+    const { x, y, z } = this.axes;
+    const numbers = [x, y].map((axis) => (this.columns.get(axis.name)?.group === "latent" ? /^z(\d+)$/.exec(axis.name) : null));
+    if (z || numbers.includes(null)) return null;
+    return { dimensions: numbers.map((m) => Number(m[1]) - 1), values: this.toValues(fractions) };
+  }
+
   #drawMarks() {
     const parts = [];
     const path = this.store.get("path");
@@ -210,15 +220,15 @@ export class LatentView extends EventTarget {
         parts.push(svg("circle", { cx, cy, r: now ? 6 : 2.5, class: now ? "path-now" : "path-stop" }));
       }
     }
+    const cursor = this.store.get("cursor");
+    const at = cursor === null || cursor === undefined ? null : this.place(cursor);
+    if (at) parts.push(svg("circle", { cx: at[0], cy: at[1], r: 10, class: "cursor" }), svg("circle", { cx: at[0], cy: at[1], r: 1.5, class: "cursor-dot" }));
     for (const [k, index] of (this.store.get("anchors") || []).entries()) {
       const p = this.place(index);
       if (!p) continue;
       parts.push(svg("circle", { cx: p[0], cy: p[1], r: 8, class: "anchor" }));
       parts.push(svg("text", { x: p[0], y: p[1] + 3.5, "text-anchor": "middle", class: "anchor-name" }, document.createTextNode(k + 1)));
     }
-    const cursor = this.store.get("cursor");
-    const at = cursor === null || cursor === undefined ? null : this.place(cursor);
-    if (at) parts.push(svg("circle", { cx: at[0], cy: at[1], r: 7, class: "cursor" }), svg("circle", { cx: at[0], cy: at[1], r: 1.5, class: "cursor-dot" }));
     this.marks.replaceChildren(...parts);
   }
 

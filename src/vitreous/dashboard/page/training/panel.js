@@ -16,17 +16,19 @@ export function trainingPanel(store, run) {
 
   const draw = (found) => {
     const running = found.state === "training";
-    const done = found.epochs ? `epoch ${found.epoch} of ${found.epochs}` : `epoch ${found.epoch ?? "–"}`;
-    head.replaceChildren(h("span", { class: `pill ${running ? "live" : ""}`, text: running ? "training" : found.state }), h("span", { text: done }),
-      found.epochs ? h("progress", { max: found.epochs, value: found.epoch, "aria-label": "Progress" }) : null);
+    const parts = [h("span", { class: `pill ${running ? "live" : ""}`, text: running ? "training" : found.state })];
+    if (found.epochs) {
+      parts.push(h("span", { text: `epoch ${found.epoch} of ${found.epochs}` }), h("progress", { max: found.epochs, value: found.epoch, "aria-label": "Progress" }));
+    } else if (found.epoch) parts.push(h("span", { text: `epoch ${found.epoch}` }));
+    head.replaceChildren(...parts);
     const now = JSON.stringify([found.epoch, found.curves, found.pictures]);
     if (now === shown) return;
     shown = now;
-    const names = Object.keys(found.curves);
-    curves.replaceChildren(...names.map((name) => linePlot([{ name, points: found.curves[name] }], { title: name })));
-    if (!names.length) curves.append(notice("empty", "No curves yet", "The first numbers come after the first steps of the fit."));
+    const plots = pairs(found.curves);
+    curves.replaceChildren(...plots.map(([title, series]) => linePlot(series, { title, xLabel: "epoch" })));
+    if (!plots.length) curves.append(running ? notice("empty", "No curves yet", "The first numbers come after the first steps of the fit.") : notice("empty", "No curves", "This fit wrote none."));
     pictures.replaceChildren(...found.pictures.map((p) =>
-      h("figure", {}, h("img", { src: `${p.url}${p.url.includes("?") ? "&" : "?"}epoch=${found.epoch ?? 0}`, alt: p.name, loading: "lazy" }), h("figcaption", { text: p.name }))));
+      h("figure", {}, h("img", { src: `${p.url}${p.url.includes("?") ? "&" : "?"}epoch=${found.epoch ?? 0}`, alt: p.name, loading: "lazy" }), h("figcaption", { text: p.name.replace(/\.png$/, "") }))));
   };
   const ask = async () => {
     clearTimeout(timer);
@@ -48,4 +50,15 @@ export function trainingPanel(store, run) {
   if (!shown) curves.append(notice("loading", "Reading the curves…"));
   ask();
   return h("div", { class: "panel" }, head, curves, pictures);
+}
+
+// A curve of every log interval and its means over epochs ("NAME (epoch)") share a plot.
+function pairs(curves) {
+  const plots = new Map();
+  for (const [name, points] of Object.entries(curves)) {
+    const title = name.replace(/ \(epoch\)$/, "");
+    if (!plots.has(title)) plots.set(title, []);
+    plots.get(title).push({ name: title === name ? "steps" : "epoch mean", points });
+  }
+  return [...plots];
 }

@@ -78,6 +78,7 @@ export function trajectoryPanel(store, run, viewport, latent) {
       });
       area.replaceChildren(player.node, saveForm(path));
       player.go(0);
+      area.scrollIntoView({ block: "nearest" });
     } catch (error) {
       area.replaceChildren(notice("error", "No path", error.message));
     }

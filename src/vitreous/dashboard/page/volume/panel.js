@@ -1,13 +1,13 @@
 // The volume tab: what is decoded, what is laid over it, and the selection's own reconstruction.
 
 import { getBytes, getJson, postJson } from "../core/api.js";
-import { button, count, figure, h, notice } from "../core/dom.js";
+import { button, count, figure, h, notice, select } from "../core/dom.js";
 import { latest } from "../core/latest.js";
 import { linePlot } from "../plots/lines.js";
 import { moments, parseMrc } from "./mrc.js";
 
 /** Build the tab's controls; `viewport` draws. */
-export function volumePanel(store, run, viewport, latent) {
+export function volumePanel(store, run, viewport, latent, columns) {
   const follow = check("Follow the pointer", "Decode the particle under the pointer as it moves");
   const overlay = check("Consensus", "The map of all particles, transparent");
   const points = check("Gaussians", "The model's Gaussians at this particle");
@@ -19,6 +19,7 @@ export function volumePanel(store, run, viewport, latent) {
   } }, number, button({ text: "Decode", kind: "primary", type: "submit" }));
   const save = h("a", { class: "button", hidden: true, download: "volume.mrc", text: "Save MRC" });
   const consensus = button({ text: "Show consensus", onclick: () => viewport.fetch("api/volume?consensus=1", { label: "Consensus" }).then(offer) });
+  const clusters = clusterSelect(columns, (k) => viewport.fetch(`api/volume?cluster=${k}`, { label: `Cluster ${k}` }).then(offer));
   const message = h("p", { class: "faint", "aria-live": "polite" });
 
   const offer = () => {
@@ -30,6 +31,15 @@ export function volumePanel(store, run, viewport, latent) {
     await viewport.fetch(`api/volume?particle=${particle}`, { label: `Particle ${particle}`, quiet });
     offer();
     await model();
+  });
+  // The other latents stay those of the picked particle; without one they are 0, the prior's middle.
+  const decodePoint = latest(async ({ dimensions, values }) => {
+    const names = Array.from({ length: run.zdim }, (_, k) => `z${k + 1}`);
+    const at = store.get("cursor");
+    const z = await Promise.all(names.map(async (n) => (at === null ? 0 : (await columns.values(n))[at])));
+    dimensions.forEach((d, k) => (z[d] = values[k]));
+    await viewport.fetch(`api/volume?z=${z.map((v) => Number(v.toPrecision(6))).join(",")}`, { label: `z${dimensions[0] + 1} ${figure(values[0])}, z${dimensions[1] + 1} ${figure(values[1])}` });
+    offer();
   });
   const model = latest(async () => {
     const wanted = points.input.checked || arrows.input.checked;
@@ -74,10 +84,15 @@ export function volumePanel(store, run, viewport, latent) {
     if (follow.input.checked && detail.index >= 0 && run.can.decode) decode(detail.index, true);
   });
 
+  latent.addEventListener("pick", ({ detail }) => {
+    const point = detail.alt && run.can.decode ? latent.pointAt(detail.at) : null;
+    if (point) decodePoint(point);
+  });
+
   const head = run.can.decode
-    ? [h("div", { class: "row wrap" }, go, run.can.consensus ? consensus : null, save),
+    ? [h("div", { class: "row wrap" }, go, run.can.consensus ? consensus : null, clusters),
        h("div", { class: "row wrap" }, follow.node, run.can.consensus ? overlay.node : null,
-         run.can.flexible ? points.node : null, run.can.flexible ? arrows.node : null)]
+         run.can.flexible ? points.node : null, run.can.flexible ? arrows.node : null, h("span", { class: "grow" }), save)]
     : [notice("empty", "This run cannot decode volumes yet", run.state === "training" ? "Its first checkpoint is still to come." : "It has no decoder.")];
   return h("div", { class: "panel" }, ...head, message, regression(store, run, viewport, offer));
 }
@@ -85,6 +100,19 @@ export function volumePanel(store, run, viewport, latent) {
 function check(label, title) {
   const input = h("input", { type: "checkbox" });
   return { input, node: h("label", { class: "check", title }, input, h("span", { text: label })) };
+}
+
+function clusterSelect(columns, onpick) {
+  const labels = columns.get("cluster")?.categories;
+  if (!labels?.length) return null;
+  const node = select([{ value: "", label: "Cluster…" }, ...labels.map((k) => ({ value: k, label: `Cluster ${k}` }))], {
+    label: "Decode the mean of a cluster",
+    onchange: (k) => {
+      node.value = "";
+      onpick(k);
+    },
+  });
+  return node;
 }
 
 function regression(store, run, viewport, offer) {
@@ -99,11 +127,12 @@ function regression(store, run, viewport, offer) {
       await viewport.fetch(`api/regress/${done.id}`, { label: `Selection of ${count(done.count)}`, quiet: true });
       offer();
       const curve = done.fsc.frequency.map((f, k) => [f, done.fsc.value[k]]);
-      const inverse = (f) => (f > 0 ? `${figure(1 / f)} Å` : "∞");
-      const gold = Number.isFinite(done.resolution) ? `, ${figure(done.resolution)} Å at 0.143` : "";
+      const inverse = (f) => (f > 0 ? `${Number((1 / f).toPrecision(3))} Å` : "∞");
+      const gold = Number.isFinite(done.resolution) ? `, ${done.resolution.toFixed(1)} Å at 0.143` : "";
       result.replaceChildren(
         linePlot([{ name: "FSC", points: curve }], { title: `Half-set FSC of ${count(done.count)} particles${gold}`, yRange: [Math.min(0, ...done.fsc.value), 1], levels: [{ value: 0.143, label: "0.143" }], xText: inverse }),
       );
+      result.scrollIntoView({ block: "end" });
     } catch (error) {
       result.replaceChildren(notice("error", "No reconstruction", error.message));
     }
