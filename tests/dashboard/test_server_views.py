@@ -262,8 +262,9 @@ def test_a_run_still_training_opens_and_is_left_alone(tmp_path):
         assert not (run / "selections").exists()
         assert client.get("/api/volume?particle=1").status_code == 200
     # Within its first epoch: neither latents nor weights.
-    (run / "latents.npz").unlink()
-    shutil.rmtree(run / "checkpoints")
+    (tmp_path / "kept").mkdir()
+    for name in ("latents.npz", "checkpoints"):
+        shutil.move(run / name, tmp_path / "kept")
     with opened(run) as client:
         about = client.get("/api/run").json()
         assert about["particles"] == COUNT
@@ -274,6 +275,14 @@ def test_a_run_still_training_opens_and_is_left_alone(tmp_path):
             told(client.get(path))
         told(client.post("/api/select", json={"rule": {"all": True}}))
         assert client.get("/api/training").json()["pictures"] == []
+        # The first epoch ends while the page is open.
+        shutil.move(tmp_path / "kept" / "checkpoints", run)
+        shutil.move(tmp_path / "kept" / "latents.npz", run)
+        about = client.get("/api/run").json()
+        assert about["can"]["decode"]
+        assert about["defaultX"] == "umap1"
+        assert not any("no latents" in line for line in about["warnings"])
+        assert client.get("/api/volume?particle=1").status_code == 200
 
 
 def test_what_cannot_be_read_is_left_out_and_told(tmp_path):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vitreous.analysis.candidates import Candidates
 from vitreous.dashboard.columns import ColumnStore
 from vitreous.dashboard.maps import Maps
 from vitreous.dashboard.rules import Rules
@@ -55,21 +54,36 @@ class Session:
         self.table = TableReader(self.run.path, self.datadir)
         self.store: ColumnStore | None = None
         self._rules: Rules | None = None
+        self._which = epoch, clusters
+        self._is_started = False
+        self._lock = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        epoch, clusters = self._which
         try:
             candidates = self.table.candidates(epoch, clusters)
         except InputError as error:
             self.warnings.append(str(error))
         else:
-            self._open_latents(candidates)
+            assert candidates.run is not None
+            assert candidates.of_run is not None
+            self.run = candidates.run
+            self.store = ColumnStore(candidates.of_run, self.warnings)
+            self._rules = Rules(self.store, candidates, self.table.wait)
         self.maps = Maps(self.run, self.zdim, epoch)
-        self._is_started = False
 
-    def _open_latents(self, candidates: Candidates) -> None:
-        assert candidates.run is not None
-        assert candidates.of_run is not None
-        self.run = candidates.run
-        self.store = ColumnStore(candidates.of_run, self.warnings)
-        self._rules = Rules(self.store, candidates, self.table.wait)
+    def look_again(self) -> None:
+        """Take in the first latents and weights of a fit that had none when it was opened."""
+        with self._lock:
+            if self.store is not None or not (self.run.path / "latents.npz").is_file():
+                return
+            self.run = Run.open(self.run.path)
+            self.warnings.clear()
+            self._open()
+            if self._is_started:
+                self._is_started = False
+                self.start()
 
     def __enter__(self) -> "Session":
         self.start()

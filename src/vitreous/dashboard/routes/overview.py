@@ -29,6 +29,7 @@ def overview_routes(session: Session) -> APIRouter:
 
 def describe_run(session: Session) -> dict[str, Any]:
     """Put a run into the words of the page."""
+    session.look_again()
     config, store = session.run.config, session.store
     # A small table is there before anybody could miss its columns.
     session.table.wait(_PATIENCE)

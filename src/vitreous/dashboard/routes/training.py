@@ -32,7 +32,7 @@ def training_routes(session: Session) -> APIRouter:
         found = picture_files(session.run.path)
         names = [*([SLICES] if session.maps.can_decode or slices.exist() else []), *found]
         return {
-            "curves": curves(session.run.metrics()),
+            "curves": curves(session.run.metrics(), session.particles),
             "pictures": [{"name": n, "url": f"/api/training/picture/{quote(n)}"} for n in names],
             "state": "training" if session.is_training else "finished",
             "epoch": done,
@@ -52,16 +52,18 @@ def training_routes(session: Session) -> APIRouter:
     return routes
 
 
-def curves(entries: list[dict[str, Any]]) -> dict[str, list[list[float]]]:
+def curves(entries: list[dict[str, Any]], images: int) -> dict[str, list[list[float]]]:
     """Collect each number of `metrics.jsonl` over the epochs, the loss first.
 
     Every log interval, thinned out where there are very many; `NAME (epoch)` are epoch means.
+
+    **Arguments:** `images`: of an epoch, which tells its length before the first one ends.
     """
     found: dict[str, list[list[float]]] = {}
     means = [entry for entry in entries if entry.get("epoch_mean")]
     steps = [entry for entry in entries if not entry.get("epoch_mean")]
     whole = means[-1] if means else None
-    per_epoch = whole["step"] / max(whole["epoch"], 1) if whole else _epoch_length(steps)
+    per_epoch = whole["step"] / max(whole["epoch"], 1) if whole else _epoch_length(steps, images)
     for entry in steps[:: max(1, len(steps) // _MOST_POINTS)]:
         for name, value in entry.items():
             if name not in _ABOUT and _is_number(value):
@@ -121,9 +123,9 @@ def _slices(path: Path, dimensions: int) -> bytes:
     return encode(np.repeat(np.repeat(np.rint(255 * grey).astype(np.uint8), 3, 0), 3, 1))
 
 
-def _epoch_length(steps: list[dict[str, Any]]) -> float:
-    # Within the first epoch its length is not known: count steps.
-    return 1.0 if not steps else max(float(steps[-1]["step"]), 1.0)
+def _epoch_length(steps: list[dict[str, Any]], images: int) -> float:
+    seen = sum(entry.get("images", 0) for entry in steps)
+    return steps[-1]["step"] * max(images, seen) / seen if seen else 1.0
 
 
 def _is_number(value: Any) -> bool:
