@@ -1,7 +1,9 @@
 """Volumes, paths, pictures and states of a run, against the formulas it was made by."""
 
 import io
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from dashboard_run import (
 from PIL import Image
 
 from vitreous.analysis.paths import direct_path
+from vitreous.cli.main import main
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
 from vitreous.maps import read_map
@@ -151,6 +154,35 @@ def test_trajectories_go_where_they_should(client, run, z, as_map):
     with Image.open(folder / "movie.gif") as movie:
         assert movie.n_frames == 4
     np.testing.assert_allclose(np.loadtxt(folder / "z_values.txt"), drawn.json()["z"])
+
+
+def test_commands_do_what_the_page_did(client, run, as_map, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def repeat(words):
+        program, *rest = shlex.split(words)
+        assert program == "vitreous"
+        main(rest)
+
+    # A latent with negative numbers, as most are.
+    particle = int(np.load(run / "latents.npz")["mean"].max(axis=1).argmin())
+    answer = client.get(f"/api/volume?particle={particle}")
+    repeat(command(answer))
+    np.testing.assert_allclose(read_map("vol.mrc").data, as_map(answer).data, atol=1e-5)
+    for wanted, file in (
+        ({"kind": "direct", "anchors": [3, 50, 9], "frames": 9}, "z-path.txt"),
+        ({"kind": "pc", "component": 2, "frames": 6}, "paths/pc2.txt"),
+    ):
+        made = client.post("/api/trajectory", json=wanted).json()
+        repeat(made["command"])
+        np.testing.assert_allclose(np.loadtxt(file), made["z"], atol=1e-5)
+    repeat(command(client.get("/api/montage?indices=3,1")))
+    assert (tmp_path / "montage.png").is_file()
+    saved = client.post(f"/api/trajectory/{made['id']}/save", json={"maps": True}).json()
+    first = read_map(saved["paths"][1]).data
+    Path(saved["paths"][1]).unlink()
+    repeat(saved["command"])
+    np.testing.assert_allclose(read_map(saved["paths"][1]).data, first, atol=1e-5)
 
 
 @pytest.mark.parametrize(
