@@ -3,7 +3,7 @@
 import { ApiError, getJson } from "./core/api.js";
 import { Columns } from "./core/columns.js";
 import { commandLog } from "./core/commands.js";
-import { h, notice } from "./core/dom.js";
+import { button, h, notice } from "./core/dom.js";
 import { header } from "./core/header.js";
 import { shortcuts } from "./core/keys.js";
 import { Store } from "./core/store.js";
@@ -39,10 +39,11 @@ async function open() {
 function buildWithoutLatents(run, theme) {
   const store = new Store({ tab: "training" });
   const viewport = run.can.consensus ? new Viewport() : null;
-  const waits = run.state === "training" ? "The latent view opens with the first checkpoint; reload the page then." : run.warnings[0] || "This run has none.";
+  const waits = run.state === "training" ? "The latent view comes with the first checkpoint; until then, the course of the fit." : run.warnings[0] || "This run has none.";
   const message = viewport ? null : notice("empty", "No latents yet", waits);
   const panel = h("main", { class: "lone" }, message, viewport?.node, trainingPanel(store, run));
   app.replaceChildren(header(run, theme), panel, commandLog());
+  if (run.state === "training") awaitLatents(panel);
   viewport?.fetch("api/volume?consensus=1", { label: "Map of all particles" });
   document.body.dataset.ready = "true";
 }
@@ -78,6 +79,17 @@ function build(run, theme) {
   if (run.loading) awaitTable(columns, top);
   latent.plot.resize();
   latent.start().then(() => (document.body.dataset.ready = "true"));
+}
+
+async function awaitLatents(panel) {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 10000));
+    const run = await getJson("api/run", { quiet: true }).catch(() => null);
+    if (!run?.columns.length) continue;
+    const go = button({ text: "Open the latent view", kind: "primary", onclick: () => location.reload() });
+    panel.prepend(notice("hint", "The first latents are there", "", go));
+    return;
+  }
 }
 
 // A large particle file is read after the page has opened: its columns come later.

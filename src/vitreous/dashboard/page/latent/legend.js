@@ -8,7 +8,7 @@ const MOST = 24;
 /** The legend of a column; `onpick(index)` is called for a clicked category. */
 export function legend(column, range, palette, onpick) {
   if (!column) return h("div", { class: "legend", hidden: true });
-  const title = h("div", { class: "legend-title", text: withUnit(column) });
+  const title = h("summary", { class: "legend-title", text: withUnit(column) });
   if (column.kind === "category") {
     const names = column.categories || [];
     const items = names.slice(0, MOST).map((name, index) =>
@@ -20,11 +20,12 @@ export function legend(column, range, palette, onpick) {
       ),
     );
     if (names.length > MOST) items.push(h("span", { class: "faint", text: `and ${names.length - MOST} more` }));
-    return h("div", { class: "legend" }, title, h("div", { class: "swatches" }, ...items));
+    // Many categories would cover the points they explain.
+    return h("details", { class: "legend", open: names.length <= 12 }, title, h("div", { class: "swatches" }, ...items));
   }
   return h(
-    "div",
-    { class: "legend" },
+    "details",
+    { class: "legend", open: true },
     title,
     h("div", { class: "bar", style: `background:${gradient(palette)}` }),
     h("div", { class: "row ends" }, h("span", { text: figure(range[0]) }), h("span", { text: figure(range[1]) })),

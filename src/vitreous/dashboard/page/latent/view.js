@@ -223,7 +223,9 @@ export class LatentView extends EventTarget {
     const cursor = this.store.get("cursor");
     const at = cursor === null || cursor === undefined ? null : this.place(cursor);
     if (at) parts.push(svg("circle", { cx: at[0], cy: at[1], r: 10, class: "cursor" }), svg("circle", { cx: at[0], cy: at[1], r: 1.5, class: "cursor-dot" }));
-    for (const [k, index] of (this.store.get("anchors") || []).entries()) {
+    const anchors = this.store.get("anchors") || [];
+    // Those of a drawn line are many, and the line shows them.
+    for (const [k, index] of (anchors.length > 8 && path ? [] : anchors).entries()) {
       const p = this.place(index);
       if (!p) continue;
       parts.push(svg("circle", { cx: p[0], cy: p[1], r: 8, class: "anchor" }));
