@@ -43,10 +43,8 @@ def largest_error(place: Path, few: int = 20) -> float:
     spread = np.sqrt(np.mean((every - every.mean(axis=0)) ** 2))
     rows = np.random.default_rng(0).permutation(len(files))[:few]
     alone = Run.open(place).decode(np.loadtxt(folder / "z_values.txt")[rows])
-    apart = [
-        np.sqrt(np.mean((v - read_map(files[k]).data) ** 2))
-        for v, k in zip(alone, rows, strict=True)
-    ]
+    there = np.stack([read_map(files[k]).data for k in rows])
+    apart = np.sqrt(np.mean((alone - there) ** 2, axis=(1, 2, 3)))
     return float(apart.max() / spread)
 
 

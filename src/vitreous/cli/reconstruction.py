@@ -1,9 +1,10 @@
 """Commands that make maps, compare them and mask them."""
 
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -14,12 +15,76 @@ from vitreous.cli.progress import image_bar
 from vitreous.cli.quick_start import import_meanwhile, quick_imports, share_cores
 from vitreous.errors import InputError
 
+if TYPE_CHECKING:
+    from vitreous.reconstruction.reconstruct import TiltOptions
+
 
 class CTFAlgorithm(StrEnum):
     """How images and their CTF meet."""
 
     mul = "mul"
     flip = "flip"
+
+
+@dataclass(frozen=True)
+class SeriesFlags:
+    """Say which tilts are used, and how they are weighted."""
+
+    panel: ClassVar[str] = "Tilt series"
+    tilt: Annotated[bool, typer.Option("--tilt", help="The images are tilt series.")] = False
+    ntilts: Annotated[int, typer.Option(min=1, help="Tilts a particle, first exposed first.")] = 10
+    force_ntilts: Annotated[
+        bool, typer.Option("--force-ntilts", help="Leave out particles with fewer tilts.")
+    ] = False
+    dose_per_tilt: Annotated[
+        float | None, typer.Option("-d", "--dose-per-tilt", min=0, help="e/Å² of each tilt.")
+    ] = None
+    angle_per_tilt: Annotated[
+        float, typer.Option("-a", "--angle-per-tilt", help="Tilt step in degrees.")
+    ] = 3.0
+
+    @property
+    def is_series(self) -> bool:
+        """Whether the images are of tilt series."""
+        return self.tilt or self.dose_per_tilt is not None
+
+    def options(self) -> "TiltOptions":
+        """Return them as the reconstruction takes them."""
+        from vitreous.reconstruction.reconstruct import TiltOptions
+
+        return TiltOptions(self.ntilts, self.force_ntilts, self.dose_per_tilt, self.angle_per_tilt)
+
+
+@dataclass(frozen=True)
+class MapFlags:
+    """Say how the map is made, and what is written with it."""
+
+    panel: ClassVar[str] = "Map"
+    half_maps: Annotated[
+        bool, typer.Option("--half-maps/--no-half-maps", help="Write half maps.")
+    ] = True
+    fsc_vals: Annotated[
+        bool, typer.Option("--fsc-vals/--no-fsc-vals", help="Write the FSC of the half maps.")
+    ] = True
+    ctf_alg: Annotated[
+        CTFAlgorithm,
+        typer.Option(help="Multiply by the CTF and divide by its square, or flip signs."),
+    ] = CTFAlgorithm.mul
+    reg_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Regularise with this multiple of the mean weight; default Wiener."
+        ),
+    ] = None
+    output_sumcount: Annotated[
+        bool, typer.Option("--output-sumcount", help="Also write the sums and weights (.npz).")
+    ] = False
+
+    def needs_halves(self, is_single_map: bool) -> bool:
+        """Whether half maps are made: the Wiener filter asks for them too."""
+        return (self.half_maps or self.fsc_vals) and not (
+            is_single_map and self.reg_weight is not None
+        )
 
 
 @grouped
@@ -33,40 +98,12 @@ def backproject_voxel(
     ],
     which: ParticleFlags,
     sign: ContrastFlags,
+    made: MapFlags,
+    tilts: SeriesFlags,
     first: Annotated[int | None, typer.Option(min=1, help="Use the first N images.")] = None,
-    half_maps: Annotated[
-        bool, typer.Option("--half-maps/--no-half-maps", help="Write half maps.")
-    ] = True,
-    fsc_vals: Annotated[
-        bool, typer.Option("--fsc-vals/--no-fsc-vals", help="Write the FSC of the half maps.")
-    ] = True,
-    ctf_alg: Annotated[
-        CTFAlgorithm,
-        typer.Option(help="Multiply by the CTF and divide by its square, or flip signs."),
-    ] = CTFAlgorithm.mul,
-    reg_weight: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Regularise with this multiple of the mean weight; default Wiener."
-        ),
-    ] = None,
-    output_sumcount: Annotated[
-        bool, typer.Option("--output-sumcount", help="Also write the sums and weights (.npz).")
-    ] = False,
     batch_size: Annotated[
         int | None, typer.Option("-b", "--batch-size", min=1, help="Images at a time.")
     ] = None,
-    tilt: Annotated[bool, typer.Option("--tilt", help="The images are tilt series.")] = False,
-    ntilts: Annotated[int, typer.Option(min=1, help="Tilts a particle, first exposed first.")] = 10,
-    force_ntilts: Annotated[
-        bool, typer.Option("--force-ntilts", help="Leave out particles with fewer tilts.")
-    ] = False,
-    dose_per_tilt: Annotated[
-        float | None, typer.Option("-d", "--dose-per-tilt", min=0, help="e/Å² of each tilt.")
-    ] = None,
-    angle_per_tilt: Annotated[
-        float, typer.Option("-a", "--angle-per-tilt", help="Tilt step in degrees.")
-    ] = 3.0,
     lazy: Annotated[bool, typer.Option("--lazy", hidden=True)] = False,
     log_interval: Annotated[str, typer.Option("--log-interval", hidden=True)] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the phase randomisation.")] = 0,
@@ -88,14 +125,13 @@ def backproject_voxel(
         share_cores()
         from vitreous.particles import ImageSource, read_particles
         from vitreous.reconstruction.outputs import is_single_map, write_reconstruction
-        from vitreous.reconstruction.reconstruct import TiltOptions, apply_tilts, reconstruct
+        from vitreous.reconstruction.reconstruct import apply_tilts, reconstruct
 
     import_meanwhile("scipy.ndimage", "matplotlib.figure", "matplotlib.backends.backend_agg")
-    is_series = tilt or dose_per_tilt is not None
-    ind_of = "particles" if is_series else "images"
+    ind_of = "particles" if tilts.is_series else "images"
     table = read_particles(particles, **which.arguments(), ind_of=ind_of)  # type: ignore[arg-type]
-    if is_series:
-        table = apply_tilts(table, TiltOptions(ntilts, force_ntilts, dose_per_tilt, angle_per_tilt))
+    if tilts.is_series:
+        table = apply_tilts(table, tilts.options())
     if first is not None:
         table = table.select(slice(first))
     source = ImageSource(table)
@@ -105,15 +141,14 @@ def backproject_voxel(
             table,
             source,
             contrast=contrast,  # type: ignore[arg-type]
-            ctf_method="multiply" if ctf_alg is CTFAlgorithm.mul else "flip",
-            mean_count=reg_weight,
-            half_maps=(half_maps or fsc_vals)
-            and not (is_single_map(output) and reg_weight is not None),
+            ctf_method="multiply" if made.ctf_alg is CTFAlgorithm.mul else "flip",
+            mean_count=made.reg_weight,
+            half_maps=made.needs_halves(is_single_map(output)),
             chunk=batch_size,
             progress=advance,
         )
     seconds = time.perf_counter() - started
-    write_reconstruction(result, output, half_maps, fsc_vals, output_sumcount, seed)
+    write_reconstruction(result, output, made.half_maps, made.fsc_vals, made.output_sumcount, seed)
     line = f"{output}: {result.images:,} images at {result.voxel_size:g} Å/voxel"
     if result.fsc is not None:
         line += f", half-map FSC 0.143 at {result.resolution():.2f} Å (no mask)"

@@ -65,41 +65,57 @@ class NoiseFlags:
         return 0.1 if self.snr is None else self.snr
 
 
+@dataclass(frozen=True)
+class ParticleFlags:
+    """Say how many images there are, and how their particles lie."""
+
+    panel: ClassVar[str] = "Particles"
+    count: Annotated[
+        int | None,
+        typer.Option("-n", "--count", help="Particles; default 2000, or as many as --poses has."),
+    ] = None
+    shift: Annotated[float, typer.Option(help="Largest shift along an axis, Å.")] = 0.0
+    has_ctf: Annotated[bool, typer.Option("--ctf/--no-ctf", help="Apply a CTF.")] = True
+    contrast: Annotated[Contrast, typer.Option(help="White particles (RELION) or dark ones.")] = (
+        Contrast.white
+    )
+    poses: Annotated[
+        Path | None,
+        typer.Option(
+            help="Particles (.star, .cs) whose poses, shifts and CTFs to take, or poses.pkl."
+        ),
+    ] = None
+    ctfs: Annotated[
+        Path | None,
+        typer.Option(help="Particles (.star, .cs) or ctf.pkl whose CTFs to draw from."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class FileFlags:
+    """Say how the set is written."""
+
+    panel: ClassVar[str] = "Files"
+    images_per_file: Annotated[
+        int | None, typer.Option(help="Cut the stack into files of so many images.")
+    ] = None
+    shard: Annotated[
+        str | None, typer.Option(help="Write part K of N alone, as one of N programs: 2/8.")
+    ] = None
+    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images at a time.")] = 64
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a set.")] = False
+
+
 @grouped
 def simulate(
     outdir: Annotated[Path, typer.Option("-o", "--outdir", help="Folder to write.")],
     molecule: SpecimenFlags,
     microscope: OpticsFlags,
     level: NoiseFlags,
+    images: ParticleFlags,
+    files: FileFlags,
     inputs: Inputs = None,
-    count: Annotated[
-        int | None,
-        typer.Option("-n", "--count", help="Particles; default 2000, or as many as --poses has."),
-    ] = None,
-    shift: Annotated[float, typer.Option(help="Largest shift along an axis, Å.")] = 0.0,
-    has_ctf: Annotated[bool, typer.Option("--ctf/--no-ctf", help="Apply a CTF.")] = True,
-    contrast: Annotated[
-        Contrast, typer.Option(help="White particles (RELION) or dark ones.")
-    ] = Contrast.white,
-    poses: Annotated[
-        Path | None,
-        typer.Option(
-            help="Particles (.star, .cs) whose poses, shifts and CTFs to take, or poses.pkl."
-        ),
-    ] = None,
-    ctfs: Annotated[
-        Path | None,
-        typer.Option(help="Particles (.star, .cs) or ctf.pkl whose CTFs to draw from."),
-    ] = None,
-    images_per_file: Annotated[
-        int | None, typer.Option(help="Cut the stack into files of so many images.")
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(help="Write part K of N alone, as one of N programs: 2/8.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images at a time.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same set.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a set.")] = False,
 ) -> None:
     """Make particle images from atoms, maps or a made-up molecule.
 
@@ -114,16 +130,16 @@ def simulate(
     from vitreous.simulation import ParticleOptions, Shard, missing_parts, simulate_particles
     from vitreous.simulation.given import drawn_ctfs, given_poses
 
-    part = None if shard is None else Shard.parse(shard)
+    part = None if files.shard is None else Shard.parse(files.shard)
     specimen = molecule.build(inputs)
-    given = None
-    if poses is not None:
-        given = given_poses(poses, count, specimen.box * specimen.pixel_size)
+    count, given = images.count, None
+    if images.poses is not None:
+        given = given_poses(images.poses, count, specimen.box * specimen.pixel_size)
         count = len(given.rotation)
     count = 2000 if count is None else count
     lens = given.ctf if given is not None else None
-    if ctfs is not None:
-        lens = drawn_ctfs(ctfs, count, seed)
+    if images.ctfs is not None:
+        lens = drawn_ctfs(images.ctfs, count, seed)
     options = ParticleOptions(
         count=count,
         snr=snr,
@@ -132,35 +148,35 @@ def simulate(
         dose=level.dose,
         counting=level.counting.value,
         ice=level.ice,
-        max_shift=shift,
-        optics=microscope.optics() if has_ctf else None,
-        contrast=contrast.value,
+        max_shift=images.shift,
+        optics=microscope.optics() if images.has_ctf else None,
+        contrast=images.contrast.value,
         seed=seed,
-        batch=batch_size,
+        batch=files.batch_size,
     )
     start = time.perf_counter()
-    with image_bar("simulate", options.count) as progress:
+    with image_bar("simulate", count) as progress:
         table = simulate_particles(
             specimen,
             outdir,
             options,
             rotations=None if given is None else given.rotation,
             shifts=None if given is None else given.shift,
-            ctf=lens if has_ctf else None,
-            images_per_file=images_per_file,
+            ctf=lens if images.has_ctf else None,
+            images_per_file=files.images_per_file,
             shard=part,
-            overwrite=overwrite,
+            overwrite=files.overwrite,
             progress=progress,
         )
     seconds = time.perf_counter() - start
     missing = missing_parts(outdir, table)
     if missing:
         typer.echo(
-            f"shard {shard} is done in {seconds:.1f} s; {len(missing)} files of other shards are "
-            f"missing from {outdir}, the last of them brings particles.star"
+            f"shard {files.shard} is done in {seconds:.1f} s; {len(missing)} files of other shards "
+            f"are missing from {outdir}, the last of them brings particles.star"
         )
         return
     typer.echo(
-        f"{options.count:,} particles of {specimen.box}², {specimen.pixel_size:g} Å/px, in "
-        f"{seconds:.1f} s ({options.count / seconds:,.0f} images/s): {outdir / 'particles.star'}"
+        f"{count:,} particles of {specimen.box}², {specimen.pixel_size:g} Å/px, in "
+        f"{seconds:.1f} s ({count / seconds:,.0f} images/s): {outdir / 'particles.star'}"
     )
