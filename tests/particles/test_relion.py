@@ -320,3 +320,15 @@ def test_series_without_doses_are_told_by_their_scale_factors(tmp_path, stack):
     assert table.dose is None
     columns["CtfScalefactor"] = np.random.default_rng(0).uniform(0.8, 1.2, n).tolist()
     assert read_particles(write(tmp_path / "c.star", columns, optics)).particle is None
+
+
+def test_groups_of_few_single_particles_are_no_series(tmp_path, stack):
+    """Nearly every micrograph a group of its own, and columns that say the same of all."""
+    n = 20
+    columns = {name: [values[0]] * n for name, values in CTF.items()}
+    columns |= {"ImageName": stack["ImageName"][:1] * n, "OpticsGroup": [1] * n}
+    columns |= {"CtfBfactor": [0] * n, "CtfScalefactor": [1] * n}
+    optics = {"OpticsGroup": [1], "ImagePixelSize": [2.0], "ImageSize": [8]}
+    for groups in (19, 10):
+        columns["GroupName"] = [f"g{k % groups}" for k in range(n)]
+        assert read_particles(write(tmp_path / "a.star", columns, optics)).particle is None

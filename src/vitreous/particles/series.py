@@ -10,14 +10,14 @@ from jaxtyping import Float, Int
 
 # Of the images of a tilt series, this share at least must differ in dose.
 _MOSTLY = 0.9
-# Tilts to both sides have one scale, so about half of a particle's images differ in it.
-_ABOUT_HALF = 0.45, 0.6
+# Tilts to both sides have one scale, so about half of a particle's images differ in it, and a set
+# has no more scales than that.
+_ABOUT_HALF = 0.4, 0.6
 
 
 def differs_within(group: Int[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> bool:
     """Say whether (nearly) all images of each group have values of their own."""
-    several = group.max(initial=0) + 1 < len(group)
-    return bool(several and _distinct(group, values) >= _MOSTLY * len(group))
+    return _differing(group, values) >= _MOSTLY
 
 
 def falls_as_in_tilts(group: Int[np.ndarray, " n"], scale: Float[np.ndarray, " n"]) -> bool:
@@ -25,10 +25,12 @@ def falls_as_in_tilts(group: Int[np.ndarray, " n"], scale: Float[np.ndarray, " n
 
     Values repeat from group to group, as tilts do; fitted scales of single particles would not.
     """
-    several = group.max(initial=0) + 1 < len(group)
-    least, most = (share * len(group) for share in _ABOUT_HALF)
-    return bool(several and _distinct(group, scale) >= least and len(np.unique(scale)) <= most)
+    least, most = _ABOUT_HALF
+    return _differing(group, scale) >= least and len(np.unique(scale)) <= most * len(group)
 
 
-def _distinct(group: Int[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> int:
-    return int(pd.MultiIndex.from_arrays([group, values]).nunique())
+def _differing(group: Int[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> float:
+    """Return the share of images, beyond the first of each group, whose value is a new one."""
+    groups = group.max(initial=-1) + 1
+    distinct = pd.MultiIndex.from_arrays([group, values]).nunique()
+    return float((distinct - groups) / max(len(group) - groups, 1))
