@@ -7,6 +7,7 @@ of the angle and the first component of the latents, and the neighbour R² of th
 neighbours). Where every image has a latent of its own, latents are also averaged by particle.
 
     python benchmarks/tilt_series.py [--particles 600] [--snr 0.1 0.03] [--epochs 10] [--box 32]
+        [--fits "encode-mode tilt" subspace]
 """
 
 import argparse
@@ -131,8 +132,8 @@ def timed(name: str, fit: Callable[[], Any], tilts: TiltSet) -> list[dict[str, A
     ]
 
 
-def run(tilts: TiltSet, folder: Path, epochs: int) -> list[dict[str, Any]]:
-    """Fit a set in every way."""
+def run(tilts: TiltSet, folder: Path, epochs: int, wanted: list[str]) -> list[dict[str, Any]]:
+    """Fit a set in every way, or in those whose name has a wanted word."""
     from vitreous.methods.latent.config import LatentConfig
     from vitreous.methods.latent.fit import train
     from vitreous.methods.subspace.config import SubspaceConfig
@@ -152,12 +153,17 @@ def run(tilts: TiltSet, folder: Path, epochs: int) -> list[dict[str, Any]]:
         "autodecoder": replace(pooled, kind="autodecoder"),
     }
     options = FitOptions(quiet=True, checkpoint_every=epochs)
-    rows = []
-    for number, (name, config) in enumerate(ways.items()):
-        fit = partial(train, tilts.star, folder / str(number), config, options=options)
-        rows += timed(name, fit, tilts)
+    fits: dict[str, Callable[[], Any]] = {
+        name: partial(train, tilts.star, folder / str(number), config, options=options)
+        for number, (name, config) in enumerate(ways.items())
+    }
     two = SubspaceConfig(zdim=2, keep_all=True)
-    return rows + timed("subspace", partial(train_subspace, tilts.star, folder / "two", two), tilts)
+    fits["subspace"] = partial(train_subspace, tilts.star, folder / "two", two)
+    rows = []
+    for name, fit in fits.items():
+        if not wanted or any(word in name for word in wanted):
+            rows += timed(name, fit, tilts)
+    return rows
 
 
 def main() -> None:
@@ -167,6 +173,7 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs="+", default=[0.1, 0.03])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--box", type=int, default=32)
+    parser.add_argument("--fits", nargs="+", default=[], help="Words of names; all unless given.")
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
     start_jax()
@@ -175,7 +182,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             tilts = simulate(folder / "set", arguments.particles, arguments.box, snr)
-            rows += [{"SNR": snr} | row for row in run(tilts, folder, arguments.epochs)]
+            rows += [
+                {"SNR": snr} | row for row in run(tilts, folder, arguments.epochs, arguments.fits)
+            ]
         print_table(rows, list(rows[0]))
     given = {k: v for k, v in vars(arguments).items() if k != "json"}
     write_json(arguments.json, "tilt_series", {"machine": machine(), "given": given, "rows": rows})
