@@ -70,7 +70,7 @@ TRIALS = {
     "T5": Trial(
         "heterogeneous, 2,000 images, SNR 0.3",
         {"kind": "hinge", "images": 2000, "snr": 0.3},
-        ("--zdim", "2"),
+        ("--zdim", "4"),
         {
             "median": ("<=", 7.0),
             "within 12": (">=", 0.80),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from vitreous.geometry.fourier import frequencies, volume_from_half_space
 from vitreous.geometry.hand import mirror_rotations
@@ -51,7 +51,7 @@ class Alignment:
         place = Place(self.rotation, self.shift / voxel_size, self.is_mirrored)
         grid = volume_to_grid(jnp.asarray(volume, jnp.float32), 2.0, "cubic")
         linear, shift = (jnp.asarray(x, jnp.float32) for x in (place.linear, place.shift))
-        return np.asarray(_resampled(grid, linear, shift))
+        return np.asarray(resampled(grid, linear, shift))
 
     def poses(
         self, rotation: Float[np.ndarray, "n 3 3"], shift: Float[np.ndarray, "n 2"]
@@ -112,7 +112,10 @@ def _prepared(volume: np.ndarray, box: int) -> np.ndarray:
 
 
 @jax.jit
-def _resampled(grid: FourierGrid, linear, shift):
+def resampled(
+    grid: FourierGrid, linear: Float[Array, "3 3"], shift: Float[Array, " 3"]
+) -> Float[Array, "n n n"]:
+    """Sample the map of a grid where `x ↦ A x + u` takes it; `u` in voxels."""
     box = grid.box
     frequency = frequencies(box, 3, half=True).reshape(-1, 3)
     # Beyond the inscribed sphere, a turned map has no complete set of frequencies.

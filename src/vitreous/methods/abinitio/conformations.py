@@ -1,9 +1,9 @@
-"""From one map to a landscape: latents for images whose poses were found, and poses by latents.
+"""From one map to a landscape: several maps first, which free poses from what moves; then latents.
 
-A linear landscape is fitted at the poses found (by the method that `registry.LANDSCAPES` names).
-Maps along its latents then take part in a search of their own: each image chooses its pose and
-the map it shows. Maps found that way are laid onto each other before the next landscape, because
-every conformation may choose a frame of its own.
+The map of a search for one conformation is divided (`division`); images choose pose and map in
+passes of their own. Every map has a frame that follows some of the motion, so they are laid upon
+each other by what they share (`reconstruction.common_frame`) before a linear landscape is fitted
+at the poses found, by the method that `registry.LANDSCAPES` names.
 """
 
 import logging
@@ -12,24 +12,28 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from vitreous.methods.abinitio.division import divide
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import Halves, one_pass
-from vitreous.methods.abinitio.reference import particle_mask
+from vitreous.methods.abinitio.low_resolution import Estimate
+from vitreous.methods.abinitio.reference import low_passed
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.methods.registry import landscape_fitter
 from vitreous.particles.device_data import put_columns
 from vitreous.particles.loader import PreparedImages
-from vitreous.reconstruction.pose_refinement import Poses
-from vitreous.reconstruction.volume_alignment import align_volumes
-from vitreous.training.landscape import Landscape
+from vitreous.reconstruction.common_frame import common_frame
+from vitreous.reconstruction.volume_alignment import Alignment, align_volumes
 
 logger = logging.getLogger(__name__)
 
 _METHOD = "subspace"
-# Maps along the latents that images choose from, and how often.
-_STATES, _ROUNDS = 6, 2
+# Maps that are divided softly, over all poses; then once more at the poses found, if as many
+# images are left to each.
+_SOFT, _HARD, _IMAGES = 4, 8, 200
+# Passes of images that choose among maps; every third looks at all poses, over so many shells.
+_PASSES, _ANEW, _GRID_SHELL, _BAND = 6, 3, 6, 8
 
 
 def add_conformations(setting: Setting, found: Found, zdim: int) -> Found:
@@ -41,29 +45,76 @@ def add_conformations(setting: Setting, found: Found, zdim: int) -> Found:
     one map.
     """
     size = float(np.median(np.asarray(setting.data.table.pixel_size)))
-    diameter = 2 * setting.radius * size
-    rotation, shift = found.rotation, found.shift
     history = list(found.history)
+    halves = _classes(setting, found, history)
+    assert halves.poses is not None
+    rotation = np.array(halves.poses.rotation[:, 0])
+    shift = np.array(halves.poses.shift[:, 0]) * size
+    chosen = np.asarray(halves.poses.state[:, 0])
+    rotation, shift = _one_frame(np.asarray(halves.volumes[0]), chosen, rotation, shift, size)
     fit = landscape_fitter(_METHOD)
-    score = found.score
-    for number in range(_ROUNDS):
-        landscape = fit(at_poses(setting.data, rotation, shift), zdim, diameter)
-        rotation, shift, score = _round(setting, landscape, found, number, size)
-        setting.report("conformations", number + 1, _ROUNDS + 1, "")
-        history.append(
-            {"phase": "conformations", "epoch": number + 1, "score": float(score.mean())}
-        )
-    landscape = fit(at_poses(setting.data, rotation, shift), zdim, diameter)
-    setting.report("conformations", _ROUNDS + 1, _ROUNDS + 1, "")
+    landscape = fit(at_poses(setting.data, rotation, shift), zdim, 2 * setting.radius * size)
+    setting.report("conformations", 1, 1, "")
     return replace(
         found,
         rotation=rotation,
         shift=shift,
         volumes=landscape.volumes,
         latents=landscape.latents,
-        score=score,
+        score=halves.score,
         history=history,
     )
+
+
+def _classes(setting: Setting, found: Found, history: list[dict]) -> Halves:
+    """Divide the map, and let all images choose among the parts."""
+    low = setting.shell(_GRID_SHELL)
+    first = Estimate(low_passed(jnp.asarray(found.volumes[:1]), low), setting.image_power())
+    estimate = divide(setting, first, min(_SOFT, _affordable(setting)))
+    shells = np.arange(setting.pixels.max_shell + 1)
+    fsc = np.where(shells <= setting.shell(_BAND), 1.0, 0.0)
+    halves = Halves(estimate.volumes[None], estimate.noise, fsc)
+    halves = _passes(setting, halves, fsc, 0, history)
+    while 2 * halves.volumes.shape[1] <= min(_HARD, _affordable(setting)):
+        halves = _doubled(setting, halves, fsc)
+        halves = _passes(setting, halves, fsc, halves.volumes.shape[1], history)
+    return halves
+
+
+def _affordable(setting: Setting) -> int:
+    """Say how many maps the images can make, a power of two; at least two."""
+    return 2 ** max(1, int(np.log2(max(len(setting.data) / _IMAGES, 1))))
+
+
+def _passes(setting: Setting, halves: Halves, fsc, seed: int, history: list[dict]) -> Halves:
+    count, n = halves.volumes.shape[1], len(setting.data)
+    many, low = setting.with_classes(count), setting.shell(_GRID_SHELL)
+    for number in range(_PASSES):
+        key = jax.random.fold_in(jax.random.key(setting.seed), 3000 + 100 * seed + number)
+        fresh = np.full(n, number % _ANEW == 0)
+        halves = replace(one_pass(many, halves, (np.arange(n),), key, fresh, low), fsc=fsc)
+        score = float(halves.score.mean())
+        words = f"log likelihood ratio {score:.2f} an image"
+        setting.report(f"images choose of {count} maps", number + 1, _PASSES, words)
+        logger.info("%d maps, pass %d: %s", count, number + 1, words)
+        entry = {"phase": f"conformations, {count} maps", "epoch": number + 1}
+        history.append(entry | {"score": score})
+    return halves
+
+
+def _doubled(setting: Setting, halves: Halves, fsc) -> Halves:
+    """Set two copies of every map apart by what halves of its images disagree on."""
+    n, count = len(setting.data), halves.volumes.shape[1]
+    many, low = setting.with_classes(count), setting.shell(_GRID_SHELL)
+    rng = np.random.default_rng((setting.seed, 8, count))
+    key = jax.random.fold_in(jax.random.key(setting.seed), 4000 + count)
+    parts = [
+        one_pass(many, halves, (np.sort(mine),), key, np.zeros(n, bool), low).volumes
+        for mine in np.array_split(rng.permutation(n), 2)
+    ]
+    apart = parts[0] - parts[1]
+    volumes = jnp.concatenate([halves.volumes + apart, halves.volumes - apart], axis=1)
+    return Halves(volumes, halves.noise, fsc)
 
 
 def at_poses(
@@ -78,59 +129,20 @@ def at_poses(
     )
 
 
-def _round(setting: Setting, landscape: Landscape, found: Found, number: int, size: float):
-    """Let every image choose pose and map; bring the maps, and their images, into one frame."""
-    z = landscape.latents.mean
-    centres, label = _states(z, setting.seed)
-    maps = landscape.decode(centres)
-    maps = maps * particle_mask(maps.mean(axis=0), setting.shell(6))
-    many = replace(setting, classes=len(maps))
-    poses = Poses(
-        *(
-            jnp.asarray(np.repeat(column[:, None], 3, axis=1))
-            for column in (
-                landscape.rotation,
-                landscape.shift / size,
-                label,
-                np.zeros(len(z), np.float32),
-            )
-        )
-    )
-    # The band in which half maps agree is known; noise is measured by the pass itself.
-    noise = setting.image_power()
-    halves = Halves(jnp.asarray(maps)[None], noise, found.fsc, poses=poses)
-    key = jax.random.fold_in(jax.random.key(setting.seed), 3000 + number)
-    low = setting.shell(8)
-    fresh = np.full(len(z), number == 0)
-    halves = one_pass(many, halves, (np.arange(len(z)),), key, fresh, low)
-    assert halves.poses is not None
-    rotation = np.array(halves.poses.rotation[:, 0])
-    shift = np.array(halves.poses.shift[:, 0]) * size
-    chosen = np.asarray(halves.poses.state[:, 0])
-    rotation, shift = _one_frame(np.asarray(halves.volumes[0]), chosen, rotation, shift, size)
-    return rotation, shift, halves.score
-
-
-def _states(
-    z: Float[np.ndarray, "n d"], seed: int
-) -> tuple[Float[np.ndarray, "k d"], Int[np.ndarray, " n"]]:
-    from sklearn.cluster import KMeans
-
-    found = KMeans(min(_STATES, len(z)), n_init=3, random_state=seed).fit(z)
-    return found.cluster_centers_.astype(np.float32), found.labels_.astype(np.int32)
-
-
 def _one_frame(maps, chosen, rotation, shift, size: float):
-    """Lay maps onto that of most images; turn and move the poses of their images with them."""
+    """Lay maps onto that of most images, then all by what they share; take their images along."""
     count = np.bincount(chosen, minlength=len(maps))
-    fixed = maps[int(count.argmax())]
-    for state in np.flatnonzero(count):
-        if state == count.argmax() or not np.ptp(maps[state]) > 0:
-            continue
-        laid = align_volumes(maps[state], fixed, hands=(False,))
+    order = [k for k in np.argsort(-count) if count[k] and np.ptp(maps[k]) > 0]
+    fixed = maps[order[0]]
+    laid = [fixed]
+    for state in order[1:]:
+        found = align_volumes(maps[state], fixed, size, hands=(False,))
+        laid.append(found.apply(maps[state], size))
         mine = chosen == state
-        # x_fixed = Q x + s, so R Qᵀ sees the fixed frame and −R Qᵀ s moves the centre back.
-        rotation[mine] = rotation[mine] @ laid.rotation.T.astype(np.float32)
-        offset = (rotation[mine] @ laid.shift.astype(np.float32))[:, :2]
-        shift[mine] = shift[mine] - size * offset
+        rotation[mine], shift[mine] = found.poses(rotation[mine], shift[mine])
+    if len(laid) > 1:
+        frames = common_frame(np.stack(laid))
+        for state, turn, move in zip(order, *frames, strict=True):
+            mine, into = chosen == state, Alignment(turn, size * move, False, 1.0)
+            rotation[mine], shift[mine] = into.poses(rotation[mine], shift[mine])
     return rotation, shift

@@ -116,6 +116,7 @@ def search(
         done = _split(setting, done, rows)
         keep(done)
     setting, done = _passes(setting, options, done, rows, keep, watch)
+    done = _tested(setting, done, rows)
     done = _joint(setting, done)
     return _found(setting, done)
 
@@ -226,6 +227,28 @@ def _widened(setting: Setting, edge: float) -> Setting:
     return replace(setting, reach=reach)
 
 
+def _tested(setting: Setting, done: Progress, rows) -> Progress:
+    """Doubt half maps that hardly agree: pose all images by the shells that were shared alone.
+
+    What an image is compared with, it adds to the map, noise as well. Maps of noise that are
+    compared within the same mask agree by chance here and there; shells that no pose was found by
+    do not.
+    """
+    assert done.agreed is not None
+    assert done.agreed.sums is not None
+    if is_credible(agreement(setting, done.agreed.sums, jnp.ones_like(setting.mask))):
+        return done
+    shared = max(_SHARED_SHELL, setting.shell(_SHARED_SHELL))
+    volumes = jnp.stack([low_passed(maps, shared) for maps in done.agreed.volumes])
+    fsc = np.where(np.arange(len(done.agreed.fsc)) <= shared, 1.0, 0.0)
+    doubted = replace(done.agreed, volumes=volumes, fsc=fsc)
+    everyone = np.ones(len(setting.data), bool)
+    key = jax.random.fold_in(jax.random.key(setting.seed), 4000)
+    halves = one_pass(setting, doubted, rows, key, everyone, shared + 1)
+    setting.report("test", 1, 1, "half maps hardly agree: poses by the first shells alone")
+    return replace(done, halves=halves, agreed=halves)
+
+
 def _joint(setting: Setting, done: Progress) -> Progress:
     """Align all images to the map of both halves; what the halves agreed on stays on record."""
     assert done.halves is not None
@@ -304,14 +327,18 @@ def _found(setting: Setting, done: Progress) -> Found:
     )
 
 
+def is_credible(fsc: Float[np.ndarray, " shells"]) -> bool:
+    """Tell whether half maps agree beyond the shells they share."""
+    return bool((fsc[_SHARED_SHELL + 1 : _SHARED_SHELL + 4] > _CREDIBLE).all())
+
+
 def judge(fsc: Float[np.ndarray, " shells"], rests: bool) -> tuple[bool, str]:
     """Say whether to believe what was found, and why.
 
     **Arguments:** `fsc`: of half maps that share no more than their first shells. `rests`: whether
     poses stopped moving.
     """
-    beyond = fsc[_SHARED_SHELL + 1 : _SHARED_SHELL + 4]
-    if not (beyond > _CREDIBLE).all():
+    if not is_credible(fsc):
         return False, (
             "did not converge: half sets agree only on the shells they were started with; these "
             "images, or this many of them, do not say what the particle looks like"

@@ -68,6 +68,10 @@ class Setting:
         """Return the rotations of the point group, the identity first."""
         return point_group(self.symmetry)
 
+    def with_classes(self, count: int) -> "Setting":
+        """Return the setting of another number of maps."""
+        return replace(self, classes=count)
+
     def inverted(self) -> "Setting":
         """Return the setting with images of the other sign."""
         data = self.data

@@ -1,0 +1,117 @@
+"""Lay the maps of several conformations upon each other by what they have in common.
+
+A map that is aligned to another one by correlation follows whatever moves: a frame half way
+between body and arm scores better than that in which the body rests. Here every voxel has a robust
+mean over all maps, and counts for a map the less the further that map is off it; an arm that is
+elsewhere in every map is an outlier where it stands, and the rest decides.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.spatial.transform import Rotation
+
+from vitreous.geometry.resample import resample
+from vitreous.geometry.rotations import rotation_vector_to_matrix
+from vitreous.imaging.fourier_grid import FourierGrid, volume_to_grid
+from vitreous.reconstruction.volume_alignment import resampled
+
+# Maps are compared in this box; voxels count within this share of it.
+_BOX, _INSIDE = 24, 0.45
+# Stages: off by so many standard deviations of the maps, a voxel counts a quarter; steps are no
+# further than so many radians; their number. They are not stopped by a step that raises the cost,
+# which has many shallow minima: the best place of all counts.
+_STAGES = ((1.0, 0.1, 80), (0.5, 0.05, 60), (0.25, 0.03, 60))
+_DAMPING = 0.02
+
+
+class Frames(NamedTuple):
+    """Say where the points of each map go, `x ↦ G x + u`; `u` in voxels of the maps."""
+
+    rotation: Float[np.ndarray, "k 3 3"]
+    shift: Float[np.ndarray, "k 3"]
+
+
+def common_frame(
+    maps: Float[np.ndarray, "k n n n"], stages: tuple[tuple[float, float, int], ...] = _STAGES
+) -> Frames:
+    """Find small turns and shifts that bring what all maps share into one place.
+
+    **Arguments:** `maps`: roughly aligned, within some 40°. `stages`: from coarse to fine, the
+    deviation at which a voxel counts little, the largest step in radians, and how many steps.
+
+    **Returns:** where each map goes; the first stays where it is.
+    """
+    box = maps.shape[-1]
+    size = min(_BOX, box)
+    small = np.stack([np.asarray(resample(jnp.asarray(m, jnp.float32), size, 3)) for m in maps])
+    small = small / small.std()
+    grids = [volume_to_grid(jnp.asarray(m), 2.0, "linear") for m in small]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *grids)
+    base, shift = np.tile(np.eye(3), (len(maps), 1, 1)), np.zeros((len(maps), 3))
+    for scale, farthest, steps in stages:
+        base, shift = _descend(stacked, base, shift, size, scale, farthest, steps)
+    # x ↦ G₀ᵀ (G x + u − u₀): the first map is where it was.
+    home = base[0].T
+    return Frames(home @ base, (shift - shift[0]) @ home.T * (box / size))
+
+
+def _descend(grids: FourierGrid, base, shift, size: int, scale: float, farthest: float, steps: int):
+    best, least = (base, shift), np.inf
+    for _ in range(steps):
+        given = (jnp.asarray(x, jnp.float32) for x in (base, shift, scale))
+        matrix, slope, cost = (np.asarray(x, np.float64) for x in _compare(grids, *given, size))
+        if cost.sum() < least:
+            best, least = (base, shift), cost.sum()
+        diagonal = np.einsum("kii->ki", matrix)
+        matrix = matrix + _DAMPING * diagonal[:, :, None] * np.eye(6)
+        step = -np.linalg.solve(matrix, slope[..., None])[..., 0]
+        length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
+        step = step * np.minimum(1, farthest / np.maximum(length, 1e-9))
+        base = Rotation.from_rotvec(step[:, :3]).as_matrix() @ base
+        shift = shift + step[:, 3:]
+    return best
+
+
+@partial(jax.jit, static_argnames="size")
+def _compare(
+    grids: FourierGrid,
+    base: Float[Array, "k 3 3"],
+    shift: Float[Array, "k 3"],
+    scale: Float[Array, ""],
+    size: int,
+) -> tuple[Float[Array, "k 6 6"], Float[Array, "k 6"], Float[Array, " k"]]:
+    """Return matrix and slope of a Gauss–Newton step of each map towards the robust mean."""
+    x = np.arange(size) - size // 2
+    radius = x[:, None, None] ** 2 + x[None, :, None] ** 2 + x[None, None] ** 2
+    inside = np.nonzero(radius < (_INSIDE * size) ** 2)
+
+    def lie(given):
+        grid, turn, move = given
+
+        def at(step):
+            turned = rotation_vector_to_matrix(step[:3]) @ turn
+            return resampled(grid, turned, move + step[3:])[inside]
+
+        values, along = jax.linearize(at, jnp.zeros(6))
+        return values, jax.lax.map(along, jnp.eye(6))
+
+    values, slopes = jax.lax.map(lie, (grids, base, shift))
+    left = values - _robust_mean(values, scale)[None]
+    weight = (1 + (left / scale) ** 2) ** -2
+    heavy = slopes * weight[:, None]
+    matrix = jnp.einsum("kiv,kjv->kij", heavy, slopes, precision="highest")
+    slope = jnp.einsum("kiv,kv->ki", heavy, left, precision="highest")
+    return matrix, slope, jnp.sum(left**2 / (left**2 + scale**2), axis=1)
+
+
+def _robust_mean(values: Float[Array, "k v"], scale: Float[Array, ""]) -> Float[Array, " v"]:
+    mean = jnp.median(values, axis=0)
+    for _ in range(3):
+        weight = (1 + ((values - mean[None]) / scale) ** 2) ** -2
+        mean = jnp.sum(weight * values, axis=0) / jnp.sum(weight, axis=0)
+    return mean
