@@ -23,12 +23,14 @@ from dashboard_run import (
 from PIL import Image
 
 from vitreous.analysis.paths import direct_path
+from vitreous.analysis.selection_map import map_of_selection
 from vitreous.cli.main import main
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
 from vitreous.maps import read_map
 from vitreous.methods import registry
 from vitreous.particles import read_particles
+from vitreous.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,11 @@ def test_the_map_of_a_selection_is_made_of_its_images_only(client, z, as_map):
     for own, other in ((0, 1), (1, 0)):
         assert alike(maps[own], truths[own]) > 0.9
         assert alike(maps[own], truths[own]) > alike(maps[own], truths[other]) + 0.05
+    # Every one of many images counts, not only those of an innermost ring.
+    table = read_particles(run.parent / "particles.star")
+    found = map_of_selection(Run.open(run), table, z[:, 0] > -1.0)
+    assert (found.images == (z[:, 0] > -1.0).sum()).all()
+    assert alike(found.volume, np.mean([ball_volume(p) for p in z[z[:, 0] > -1.0]], axis=0)) > 0.9
     assert "too few" in told(client.post("/api/regress", json={"rule": {"indices": [1, 2]}}))
     assert "gone" in told(client.get("/api/regress/99"))
 
@@ -176,6 +183,8 @@ def test_commands_do_what_the_page_did(client, run, as_map, tmp_path, monkeypatc
         made = client.post("/api/trajectory", json=wanted).json()
         repeat(made["command"])
         np.testing.assert_allclose(np.loadtxt(file), made["z"], atol=1e-5)
+    rule = {"range": {"column": "z1", "low": -0.5}}
+    repeat(command(client.post("/api/select", json={"rule": rule})))
     repeat(command(client.get("/api/montage?indices=3,1")))
     assert (tmp_path / "montage.png").is_file()
     saved = client.post(f"/api/trajectory/{made['id']}/save", json={"maps": True}).json()

@@ -40,14 +40,16 @@ def map_of_selection(run: Run, table: ParticleTable, mask: Bool[np.ndarray, " n"
     halves = half_sets(len(chosen), chosen.half_set, chosen.particle)
     if len(np.unique(halves)) < 2:
         halves = half_sets(len(chosen), None, chosen.particle)
-    kernel = KernelRegression(data, halves, rings=1)
+    # Two rings are the fewest there are; the outer one takes in every image.
+    kernel = KernelRegression(data, halves, rings=2)
+    everything = np.full(kernel.shells, len(kernel.sizes) - 1)
     radius = run.config.get("particle_radius")
     if radius is None:
-        made = kernel(np.zeros(len(chosen)), np.zeros(kernel.shells, np.int64))
+        made = kernel(np.zeros(len(chosen)), everything)
         radius = particle_radius(*np.asarray(made.half_maps))
     radius = float(np.clip(radius, 4.0, 0.5 * run.box - 1))
     kernel.set_mask(spherical_mask(run.box, radius, soft_edge=max(3.0, 0.05 * run.box)))
-    made = kernel(np.zeros(len(chosen)), np.zeros(kernel.shells, np.int64))
+    made = kernel(np.zeros(len(chosen)), everything)
     scale = image_scale(run)
     return made._replace(
         volume=np.asarray(jnp.asarray(made.volume) * scale), half_maps=made.half_maps * scale

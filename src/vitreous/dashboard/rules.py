@@ -90,7 +90,9 @@ class Rules:
         chosen = {"--epoch": self._candidates.epoch, "--kmeans": self._candidates.clusters}
         words += [word for k, v in chosen.items() if v is not None for word in (k, str(v))]
         if rule != {"all": True}:
-            words += ["--where", self.word(rule)]
+            where = self.word(rule)
+            # What begins with a minus would be taken for an option.
+            words += ["--where", f"({where})" if where.startswith("-") else where]
         return shlex.join([*words, *more])
 
     def _leaf(self, kind: str) -> tuple[Callable[[Any], Mask], Callable[[Any], str]]:

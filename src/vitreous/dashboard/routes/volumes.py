@@ -71,17 +71,22 @@ def map_selection(session: Session, rule: Rule) -> tuple[np.ndarray, dict[str, A
     mask = rules.chosen(rule)
     found = map_of_selection(run, session.table.images(), mask)
     frequency = shell_frequencies(len(found.fsc), run.box, run.pixel_size)
-    star = str(run.path / "selections" / "chosen.star")
-    command = (
-        f"{rules.command(rule, '-o', star)} && "
-        f"{shlex.join(['vitreous', 'backproject-voxel', star, '-o', 'chosen'])}"
-    )
     return found.volume, {
         "count": int(mask.sum()),
         "fsc": {"frequency": finite(frequency), "value": finite(found.fsc)},
         "resolution": float(f"{resolution(found.fsc, run.pixel_size, box=run.box):.5g}"),
-        "command": command,
+        "command": _command(session, rule),
     }
+
+
+def _command(session: Session, rule: Rule) -> str:
+    """Word the commands that reconstruct the images of a selection."""
+    star, run = "chosen.star", session.run
+    more = [] if session.datadir is None else ["--datadir", str(session.datadir)]
+    more += ["--with-poses"] if (run.path / "poses.npz").is_file() else []
+    words = ["vitreous", "backproject-voxel", star, "-o", "chosen"]
+    words += ["--uninvert-data"] if run.config.get("contrast") == "dark" else []
+    return f"{session.rules().command(rule, *more, '-o', star)} && {shlex.join(words)}"
 
 
 def _place(
