@@ -121,6 +121,56 @@ def test_a_lasso_selects_what_lies_in_it_and_is_undone(page):
     assert selected(page) == chosen
 
 
+def evaluate(rule: dict, sets: dict[str, set[int]]) -> set[int]:
+    """Say which of 0…7 a rule means, `named` sets being known."""
+    ((kind, value),) = rule.items()
+    if kind == "named":
+        return sets[value]
+    if kind == "not":
+        return set(range(8)) - evaluate(value, sets)
+    parts = [evaluate(part, sets) for part in value]
+    return set.intersection(*parts) if kind == "and" else set.union(*parts)
+
+
+def test_terms_are_read_from_top_to_bottom(page):
+    """The rule that terms make, against the terms one after the other; then its inverse."""
+    script = """(terms) => import('/selection/rules.js').then(({ toRule, invert, term }) => {
+      const made = terms.map(([name, join, not]) => term({ named: name }, join, not));
+      return [toRule(made), toRule(invert(made)), toRule([])];
+    })"""
+    # Every three sets in general position, told by the bits of 0…7.
+    sets = {name: {n for n in range(8) if n >> bit & 1} for bit, name in enumerate("abc")}
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        terms = [
+            [str(rng.choice(list("abc"))), str(rng.choice(["and", "or"])), bool(rng.integers(2))]
+            for _ in range(rng.integers(1, 6))
+        ]
+        expected: set[int] = set()
+        for k, (name, join, negated) in enumerate(terms):
+            part = set(range(8)) - sets[name] if negated else sets[name]
+            expected = part if k == 0 else expected & part if join == "and" else expected | part
+        rule, inverse, nothing = page.evaluate(script, terms)
+        assert evaluate(rule, sets) == expected
+        assert evaluate(inverse, sets) == set(range(8)) - expected
+        assert nothing is None
+
+
+def test_a_lost_graphics_card_leaves_the_points_to_the_processor(context, served):
+    page = open_page(context, served, "?points=webgl")
+    script = """() => new Promise((resolve) => {
+      const { plot } = document.querySelector('.stage');
+      plot.canvas.addEventListener('webglcontextlost', () => setTimeout(() => {
+        const { width, height } = plot.canvas;
+        const { data } = plot.canvas.getContext('2d').getImageData(0, 0, width, height);
+        resolve([plot.renderer.name, data.some((v) => v > 0)]);
+      }, 300));
+      plot.renderer.gl.getExtension('WEBGL_lose_context').loseContext();
+    })"""
+    assert page.evaluate(script) == ["processor", True]
+    page.close()
+
+
 def test_a_click_decodes_the_particle(page, served):
     page.mouse.click(*place(page, 7))
     page.wait_for_selector(".slot[data-slot=a][data-shown]")

@@ -39,6 +39,7 @@ export class PointPlot extends EventTarget {
     this.host = host;
     Object.assign(this, chooseRenderer(host, wanted));
     this.canvas = this.renderer.canvas;
+    this.canvas.addEventListener("webglcontextlost", () => this.#replace());
     this.overlay = svg("svg", { class: "overlay" });
     host.append(this.overlay);
     this.flat = new FlatCamera();
@@ -56,6 +57,20 @@ export class PointPlot extends EventTarget {
     new ResizeObserver(() => this.resize()).observe(host);
   }
 
+  // A graphics card that gives up (sleep, driver, memory) leaves the points to the processor.
+  #replace() {
+    const { x, y, z, style, palette } = this;
+    const canvas = h("canvas", { class: "points" });
+    this.canvas.replaceWith(canvas);
+    this.canvas = canvas;
+    this.renderer = new PointRaster(canvas);
+    this.reason = "Graphics lost: the processor draws the points";
+    if (x) this.renderer.setPositions(x, y, z);
+    if (style) this.renderer.setStyle(style);
+    if (palette) this.renderer.setPalette(palette);
+    this.redraw();
+  }
+
   get camera() {
     return this.solid ? this.orbit : this.flat;
   }
@@ -68,13 +83,13 @@ export class PointPlot extends EventTarget {
   }
 
   setStyle(style, marked) {
-    this.marked = marked;
+    Object.assign(this, { style, marked });
     this.renderer.setStyle(style);
     this.redraw();
   }
 
   setPalette(bytes, muted) {
-    this.muted = muted;
+    Object.assign(this, { palette: bytes, muted });
     this.renderer.setPalette(bytes);
     this.redraw();
   }

@@ -15,7 +15,7 @@ const MODES = [
 
 /** Build the sidebar. */
 export function selectionPanel(selection, store, columns, run) {
-  const controls = new Map(); // by term id: a slider must survive the redraw it causes
+  const controls = new Map(); // sliders by term
   const terms = h("ol", { class: "terms" });
   const size = h("div", { class: "size", "aria-live": "polite" });
   const undo = button({ name: "undo", title: "Undo (Ctrl+Z)", kind: "quiet", onclick: () => selection.undo() });
@@ -86,7 +86,8 @@ function termRow(t, k, selection, columns, controls) {
   );
   const column = t.rule.range && columns.get(t.rule.range.column);
   if (column?.kind === "number") {
-    if (!controls.has(t.id)) controls.set(t.id, sliderOf(t, column, selection, columns));
+    // A slider survives the redraws it causes, but not a step of the history.
+    if (controls.get(t.id)?.rule !== t.rule) controls.set(t.id, sliderOf(t, column, selection, columns));
     row.append(controls.get(t.id));
   }
   return row;
@@ -94,12 +95,14 @@ function termRow(t, k, selection, columns, controls) {
 
 function sliderOf(t, column, selection, columns) {
   const host = h("div", { class: "range-host" });
+  host.rule = t.rule;
   let fresh = true;
   columns.values(column.name).then((values) => {
     host.append(
       rangeControl(column, values, columns.span(column, values), t.rule.range, (low, high, done) => {
         // One drag is one step of the history.
-        selection.update(t.id, { rule: { range: { column: column.name, low, high } } }, !fresh);
+        host.rule = { range: { column: column.name, low, high } };
+        selection.update(t.id, { rule: host.rule }, !fresh);
         fresh = done;
       }),
     );
