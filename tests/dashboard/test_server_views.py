@@ -102,7 +102,7 @@ def test_a_volume_of_nothing_is_refused(client, query, expected):
     assert expected in told(client.get(f"/api/volume?{query}"))
 
 
-def test_the_map_of_a_selection_is_made_of_its_images_only(client, z, as_map):
+def test_the_map_of_a_selection_is_made_of_its_images_only(client, run, z, as_map):
     far, near = ({"range": {"column": "z1", k: v}} for k, v in (("low", 0.8), ("high", -0.8)))
     maps, truths = [], []
     for rule, mask in ((far, z[:, 0] >= 0.8), (near, z[:, 0] <= -0.8)):
