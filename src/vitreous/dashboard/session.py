@@ -70,7 +70,12 @@ class Session:
             assert candidates.of_run is not None
             self.run = candidates.run
             self.store = ColumnStore(candidates.of_run, self.warnings)
-            self._rules = Rules(self.store, candidates, self.table.wait)
+            # The numbers of images follow from the run alone, others from the particle file.
+            needs_table = candidates.of == "particles" or (
+                self.run.config.get("particles", {}).get("ind") is not None
+            )
+            ready = self.table.wait if needs_table else lambda: None
+            self._rules = Rules(self.store, candidates, ready)
         self.maps = Maps(self.run, self.zdim, epoch)
 
     def look_again(self) -> None:
