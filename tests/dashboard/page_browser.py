@@ -2,11 +2,15 @@
 
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import imageio_ffmpeg
+import numpy as np
 import pytest
 
 from vitreous.training.run import Run
@@ -117,3 +121,11 @@ def wait_for_size(page, text: str) -> None:
 def selected(page) -> int:
     """Read the selection's size."""
     return int(re.sub(r"\D", "", page.locator(".size b").inner_text()))
+
+
+def film_frames(path: Path) -> np.ndarray:
+    """Read a film as grey pictures of 96²."""
+    words = ["-vf", "scale=96:96", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), *words]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return np.frombuffer(done.stdout, np.uint8).reshape(-1, 96, 96).astype(np.float32)

@@ -1,10 +1,8 @@
 """The page in a real browser: load, lasso, decode, save STAR, film; what it says when amiss."""
 
 import io
-import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
@@ -12,6 +10,7 @@ from page_browser import (
     CHROMIUM,
     browsing,
     draw_lasso,
+    film_frames,
     open_page,
     place,
     selected,
@@ -46,14 +45,6 @@ def page(context, served):
     page = open_page(context, served)
     yield page
     assert page.faults == []
-
-
-def film_frames(path: Path) -> np.ndarray:
-    """Read a film as grey pictures of 96²."""
-    words = ["-vf", "scale=96:96", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), *words]
-    done = subprocess.run(command, capture_output=True, check=True)
-    return np.frombuffer(done.stdout, np.uint8).reshape(-1, 96, 96).astype(np.float32)
 
 
 def test_it_loads_and_shows_the_run(page, served):
@@ -119,6 +110,27 @@ def test_a_lasso_selects_what_lies_in_it_and_is_undone(page):
     page.keyboard.press("Control+Shift+z")
     wait_for_size(page, "selected ·")
     assert selected(page) == chosen
+
+
+def test_a_range_chooses_and_a_drag_of_it_is_one_step(page, served):
+    draw_lasso(page, [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+    assert selected(page) == COUNT
+    page.locator("[aria-label='Add a range of a column']").select_option("z1")
+    lowest = page.locator(".thumbs input").first
+    box = lowest.bounding_box()
+    page.mouse.move(box["x"] + 6, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for part in (0.2, 0.3, 0.4, 0.5):
+        page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
+        page.wait_for_timeout(120)
+    page.mouse.up()
+    z = served.run.latents().mean[:, 0]
+    edge = z.min() + int(lowest.input_value()) / int(lowest.get_attribute("max")) * np.ptp(z)
+    number = int((z >= edge).sum())
+    assert 0 < number < COUNT
+    wait_for_size(page, f"{number} of {COUNT}")
+    page.keyboard.press("Control+z")
+    wait_for_size(page, f"{COUNT} of {COUNT}")
 
 
 def evaluate(rule: dict, sets: dict[str, set[int]]) -> set[int]:

@@ -135,15 +135,6 @@ export function notice(kind, title, detail, ...actions) {
   );
 }
 
-/** Call `fn` once `ms` after the last of a burst of calls. */
-export function debounce(fn, ms) {
-  let timer;
-  return (...args) => {
-    clearTimeout(timer);
-    timer = setTimeout(() => fn(...args), ms);
-  };
-}
-
 const THIN = "\u202f";
 
 /** 1234567 → 1 234 567 with thin spaces. */

@@ -96,14 +96,12 @@ function termRow(t, k, selection, columns, controls) {
 function sliderOf(t, column, selection, columns) {
   const host = h("div", { class: "range-host" });
   host.rule = t.rule;
-  let fresh = true;
   columns.values(column.name).then((values) => {
     host.append(
-      rangeControl(column, values, columns.span(column, values), t.rule.range, (low, high, done) => {
+      rangeControl(column, values, columns.span(column, values), t.rule.range, (low, high, more) => {
         // One drag is one step of the history.
         host.rule = { range: { column: column.name, low, high } };
-        selection.update(t.id, { rule: host.rule }, !fresh);
-        fresh = done;
+        selection.update(t.id, { rule: host.rule }, more);
       }),
     );
   }, (error) => host.append(h("p", { class: "faint", text: error.message })));

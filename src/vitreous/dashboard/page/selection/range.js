@@ -1,6 +1,6 @@
 // A range of one column: two thumbs over a small histogram, and the two numbers to type.
 
-import { debounce, figure, h, svg } from "../core/dom.js";
+import { figure, h, svg } from "../core/dom.js";
 
 const BINS = 48;
 const STEPS = 400;
@@ -14,7 +14,7 @@ function histogram(values, low, high) {
   return Array.from(bins, (n) => Math.sqrt(n) / tallest);
 }
 
-/** The control for a range rule; `onchange(low, high, done)` while and after dragging. */
+/** The control for a range rule; `onchange(low, high, more)`: `more` when the same drag goes on. */
 export function rangeControl(column, values, span, current, onchange) {
   const [low, high] = span;
   const at = (value) => Math.round(((value - low) / (high - low || 1)) * STEPS);
@@ -33,7 +33,16 @@ export function rangeControl(column, values, span, current, onchange) {
       rect.classList.toggle("in", middle >= exact[0] && middle <= exact[1]);
     }
   };
-  const later = debounce(() => onchange(exact[0], exact[1], false), 90);
+  let told = [...exact];
+  let dragging = false;
+  const tell = (done) => {
+    clearTimeout(waiting);
+    const isNew = exact.some((v, k) => v !== told[k]);
+    told = [...exact];
+    if (isNew) onchange(exact[0], exact[1], dragging);
+    dragging = !done;
+  };
+  let waiting;
   thumbs.forEach((node, k) => {
     node.addEventListener("input", () => {
       const other = Number(thumbs[1 - k].value);
@@ -42,9 +51,10 @@ export function rangeControl(column, values, span, current, onchange) {
       exact[k] = value(step);
       boxes[k].value = figure(exact[k]).replace("\u2212", "-");
       paint();
-      later();
+      clearTimeout(waiting);
+      waiting = setTimeout(() => tell(false), 90);
     });
-    node.addEventListener("change", () => onchange(exact[0], exact[1], true));
+    node.addEventListener("change", () => tell(true));
   });
   boxes.forEach((node, k) => {
     node.addEventListener("change", () => {
@@ -56,7 +66,7 @@ export function rangeControl(column, values, span, current, onchange) {
       exact[k] = typed;
       thumbs[k].value = at(typed);
       paint();
-      onchange(exact[0], exact[1], true);
+      tell(true);
     });
   });
   paint();
