@@ -37,6 +37,7 @@ from vitreous.methods.abinitio.reference import (
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.reconstruction.half_sets import half_sets
 from vitreous.reconstruction.pose_refinement import Poses
+from vitreous.reconstruction.volume_alignment import align_volumes
 
 logger = logging.getLogger(__name__)
 
@@ -165,8 +166,22 @@ def _split(setting: Setting, done: Progress, rows) -> Progress:
     fsc = np.zeros(setting.pixels.max_shell + 1)
     fsc[: setting.shell(_GRID_SHELL) + 1] = 1
     noise = 0.5 * (parts[0].noise + parts[1].noise)
-    halves = Halves(jnp.stack([part.volumes for part in parts]), noise, fsc)
+    volumes = jnp.stack([parts[0].volumes, _laid_upon(parts[1].volumes, parts[0].volumes)])
+    halves = Halves(volumes, noise, fsc)
     return replace(done, halves=halves)
+
+
+def _laid_upon(moving: Array, fixed: Array) -> Array:
+    """Bring the maps of one half set into the frame of the other's.
+
+    They drift apart while they climb, and may take either side of what is nearly symmetric; that
+    turns maps, and shares none of their noise.
+    """
+    mean = [np.asarray(maps).mean(axis=0) for maps in (moving, fixed)]
+    if not all(np.ptp(m) > 0 for m in mean):
+        return moving
+    found = align_volumes(*mean, hands=(False,))
+    return jnp.stack([jnp.asarray(found.apply(np.asarray(m))) for m in moving])
 
 
 def _passes(
