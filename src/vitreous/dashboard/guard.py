@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 COOKIE = "vitreous-dashboard"
-# regl and vtk.js compile functions while they run; nothing is loaded from, or sent to, elsewhere.
+# Nothing is loaded from, or sent to, elsewhere, and no text is ever run as a script.
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-eval' blob:; worker-src 'self' blob:; "
+    "default-src 'self'; script-src 'self'; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' data: blob:; "
     "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
