@@ -21,7 +21,7 @@ def dashboard(
     """Show a run in the browser: latents, volumes, paths, particles, landscape, training.
 
     Prints a link that opens the page once, on this machine only. From another machine, forward
-    the port: `ssh -L 8000:localhost:8000 HOST`. Ctrl-C ends it.
+    the port: `ssh -t -L 8000:localhost:8000 HOST`. Ctrl-C ends it.
 
     Example: `vitreous dashboard my_run --no-browser`
     """
