@@ -5,6 +5,7 @@ import { button, count, figure, h, notice, select } from "../core/dom.js";
 import { latest } from "../core/latest.js";
 import { linePlot } from "../plots/lines.js";
 import { moments, parseMrc } from "./mrc.js";
+import { hasWebGL } from "./vtk.js";
 
 /** Build the tab's controls; `viewport` draws. */
 export function volumePanel(store, run, viewport, latent, columns) {
@@ -89,10 +90,10 @@ export function volumePanel(store, run, viewport, latent, columns) {
     if (point) decodePoint(point);
   });
 
+  const overlays = [run.can.consensus ? overlay.node : null, run.can.flexible ? points.node : null, run.can.flexible ? arrows.node : null];
   const head = run.can.decode
     ? [h("div", { class: "row wrap" }, go, run.can.consensus ? consensus : null, clusters),
-       h("div", { class: "row wrap" }, follow.node, run.can.consensus ? overlay.node : null,
-         run.can.flexible ? points.node : null, run.can.flexible ? arrows.node : null, h("span", { class: "grow" }), save)]
+       h("div", { class: "row wrap" }, follow.node, ...(hasWebGL() ? overlays : []), h("span", { class: "grow" }), save)]
     : [notice("empty", "This run cannot decode volumes yet", run.state === "training" ? "Its first checkpoint is still to come." : "It has no decoder.")];
   return h("div", { class: "panel" }, ...head, message, regression(store, run, viewport, offer));
 }
