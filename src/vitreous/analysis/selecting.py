@@ -1,5 +1,6 @@
 """Choose particles of a run by a rule, and take them back to the programs they came from."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -88,11 +89,22 @@ def parent_table(
     arguments: dict[str, Any] = {k: own[k] for k in names if own.get(k) is not None}
     if candidates.datadir is not None:
         arguments["datadir"] = candidates.datadir
-    table = read_particles(path, **arguments)
+    table = _read_whole(path, arguments, own.get("ctf"))
     if parent is not None:
         child, table = table, read_particles(parent, datadir=candidates.datadir)
         _check_same_particles(table, child)
     return _with_poses_of(candidates, table) if with_poses else table
+
+
+def _read_whole(path: Path, arguments: dict[str, Any], ctf: str | None) -> ParticleTable:
+    """Read a particle file as it is, one whose CTF the run had from elsewhere too."""
+    if ctf is None or path.suffix.lower() != ".star":
+        return read_particles(path, **arguments)
+    try:
+        return read_particles(path, **arguments)
+    except InputError:
+        # Without the pickle the file may say too little of its CTF to be read.
+        return dataclasses.replace(read_particles(path, **arguments, ctf=ctf), changed=frozenset())
 
 
 def _with_poses_of(candidates: Candidates, table: ParticleTable) -> ParticleTable:
