@@ -43,6 +43,12 @@ WATCH = """() => {
 RESTED = "!document.querySelector('.stage').plot.moving"
 
 
+def wait_until(page: Page, script: str) -> None:
+    """Wait until a script gives true; the page's policy forbids what Playwright would do."""
+    while not page.evaluate(script):
+        page.wait_for_timeout(5)
+
+
 def frames(name: str, times: list[float], **more: Any) -> dict[str, Any]:
     """Summarise frames; the first ten, in which the page finds its pace, apart."""
     gaps = np.diff(times)
@@ -59,9 +65,9 @@ def frames(name: str, times: list[float], **more: Any) -> dict[str, Any]:
 
 def pan(page: Page, name: str, count: int = 150) -> dict[str, Any]:
     """Move the view for a while and time its frames."""
-    page.wait_for_function(RESTED)
+    wait_until(page, RESTED)
     times, drawing, every, renderer = page.evaluate(PAN, count)
-    page.wait_for_function(RESTED)
+    wait_until(page, RESTED)
     drawn = {"drawing_ms": round(float(np.median(drawing[10:])), 1), "one_in": every}
     return frames(name, times, **drawn, renderer=renderer)
 
@@ -82,7 +88,7 @@ def draw_lasso(page: Page) -> tuple[dict[str, Any], float]:
     times = page.evaluate("window.frames_.slice()")
     began = time.perf_counter()
     page.mouse.up()
-    page.wait_for_function("document.querySelector('.size').textContent.includes('selected ·')")
+    wait_until(page, "document.querySelector('.size').textContent.includes('selected ·')")
     page.keyboard.press("v")
     return frames("lasso", times), time.perf_counter() - began
 
@@ -96,14 +102,14 @@ def measure(link: str, flags: list[str]) -> tuple[list[dict[str, Any]], dict[str
         page.set_default_timeout(180_000)
         began = time.perf_counter()
         page.goto(link)
-        page.wait_for_function("document.body.dataset.ready")
+        wait_until(page, "document.body.dataset.ready")
         seconds = {"open": time.perf_counter() - began}
         rows = [pan(page, "pan")]
         lasso, seconds["select"] = draw_lasso(page)
         rows += [lasso, pan(page, "pan with a selection")]
         began = time.perf_counter()
         page.select_option("[aria-label='Colour axis']", "pc1")
-        page.wait_for_function("document.querySelector('.legend-title')?.textContent === 'PC1'")
+        wait_until(page, "document.querySelector('.legend-title')?.textContent === 'PC1'")
         seconds["colour"] = time.perf_counter() - began
         for axis, name in (("Z", "z3"), ("Y", "z2"), ("X", "z1")):
             page.select_option(f"[aria-label='{axis} axis']", name)

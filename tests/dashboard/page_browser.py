@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def open_page(context, served: Served, query: str = "", before: str = ""):
     if before:
         page.add_init_script(before)
     page.goto(served.address + query)
-    page.wait_for_function(READY)
+    wait_until(page, READY)
     return page
 
 
@@ -111,11 +112,22 @@ def draw_lasso(page, corners: list[tuple[float, float]]) -> None:
     wait_for_size(page, "selected ·")
 
 
+def wait_until(page, script: str, argument: object = None) -> None:
+    """Wait until a script gives true.
+
+    Playwright's own waiting compiles the script in the page, which the page's policy forbids.
+    """
+    end = time.monotonic() + 30
+    while not page.evaluate(script, argument):
+        if time.monotonic() > end:
+            raise TimeoutError(script)
+        page.wait_for_timeout(30)
+
+
 def wait_for_size(page, text: str) -> None:
     """Wait until the selection's size says `text`."""
-    page.wait_for_function(
-        "text => document.querySelector('.size').textContent.includes(text)", arg=text
-    )
+    script = "text => document.querySelector('.size').textContent.includes(text)"
+    wait_until(page, script, text)
 
 
 def selected(page) -> int:

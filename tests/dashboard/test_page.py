@@ -16,6 +16,7 @@ from page_browser import (
     selected,
     serving,
     wait_for_size,
+    wait_until,
 )
 from page_run import COUNT, SIDE, hinge_run
 from PIL import Image
@@ -217,8 +218,9 @@ def test_a_selection_and_its_inverse_are_saved_as_star(page, served):
         page.locator(".export input[type=text]").fill(f"part{int(inverse)}")
         page.locator(".export input[type=checkbox]").set_checked(inverse)
         page.get_by_role("button", name="Write file").click()
-        page.wait_for_function(
-            f"document.querySelector('.export code')?.textContent.includes('part{int(inverse)}')"
+        wait_until(
+            page,
+            f"document.querySelector('.export code')?.textContent.includes('part{int(inverse)}')",
         )
         path = Path(page.locator(".export .result code").inner_text())
         assert path.suffix == ".star"
@@ -230,16 +232,12 @@ def test_a_trajectory_plays_and_is_saved_as_a_film(page, served):
     z = served.run.latents().mean
     for particle in (int(z[:, 0].argmin()), int(z[:, 0].argmax())):
         page.mouse.click(*place(page, particle))
-    page.wait_for_function("document.querySelectorAll('.anchors .chip').length === 2")
+    wait_until(page, "document.querySelectorAll('.anchors .chip').length === 2")
     page.locator("[aria-label=Frames]").fill("4")
     page.get_by_role("button", name="Make the path").click()
-    page.wait_for_function(
-        "document.querySelector('[data-slot=a]').dataset.shown === 'Frame 1 of 4'"
-    )
+    wait_until(page, "document.querySelector('[data-slot=a]').dataset.shown === 'Frame 1 of 4'")
     page.locator("[aria-label=Frame]").fill("3")
-    page.wait_for_function(
-        "document.querySelector('[data-slot=a]').dataset.shown === 'Frame 4 of 4'"
-    )
+    wait_until(page, "document.querySelector('[data-slot=a]').dataset.shown === 'Frame 4 of 4'")
     page.get_by_role("button", name="Save into the run").click()
     page.wait_for_selector(".save-path .result code")
     folder = Path(page.locator(".save-path .result code").first.inner_text()).parent
