@@ -12,7 +12,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from vitreous.methods.abinitio.division import divide
 from vitreous.methods.abinitio.found import Found
@@ -32,6 +32,10 @@ _METHOD = "subspace"
 # Maps that are divided softly, over all poses; then once more at the poses found, if as many
 # images are left to each.
 _SOFT, _HARD, _IMAGES = 4, 8, 200
+# Shells that are left of the one map before it is divided.
+_BLUNT_SHELL = 4
+# A map is deserted that so small a share of the mean number of images chose.
+_DESERTED = 0.5
 # Passes of images that choose among maps; every third looks at all poses, over so many shells.
 _PASSES, _ANEW, _GRID_SHELL, _BAND = 6, 3, 6, 8
 
@@ -68,16 +72,21 @@ def add_conformations(setting: Setting, found: Found, zdim: int) -> Found:
 
 def _classes(setting: Setting, found: Found, history: list[dict]) -> Halves:
     """Divide the map, and let all images choose among the parts."""
-    low = setting.shell(_GRID_SHELL)
-    first = Estimate(low_passed(jnp.asarray(found.volumes[:1]), low), setting.image_power())
+    # Finer shells of one map for all have taken sides already.
+    blunt = low_passed(jnp.asarray(found.volumes[:1]), setting.shell(_BLUNT_SHELL))
+    first = Estimate(blunt, setting.image_power())
     estimate = divide(setting, first, min(_SOFT, _affordable(setting)))
     shells = np.arange(setting.pixels.max_shell + 1)
     fsc = np.where(shells <= setting.shell(_BAND), 1.0, 0.0)
     halves = Halves(estimate.volumes[None], estimate.noise, fsc)
-    halves = _passes(setting, halves, fsc, 0, history)
+    halves = _passes(setting, halves, fsc, "divided", history)
     while 2 * halves.volumes.shape[1] <= min(_HARD, _affordable(setting)):
-        halves = _doubled(setting, halves, fsc)
-        halves = _passes(setting, halves, fsc, halves.volumes.shape[1], history)
+        volumes = _doubled(halves.volumes, _apart(setting, halves))
+        halves = _passes(setting, Halves(volumes, halves.noise, fsc), fsc, "doubled", history)
+    deserted = _deserted(halves)
+    if len(deserted):
+        volumes = _refilled(halves, deserted, _apart(setting, halves))
+        halves = _passes(setting, Halves(volumes, halves.noise, fsc), fsc, "refilled", history)
     return halves
 
 
@@ -86,35 +95,60 @@ def _affordable(setting: Setting) -> int:
     return 2 ** max(1, int(np.log2(max(len(setting.data) / _IMAGES, 1))))
 
 
-def _passes(setting: Setting, halves: Halves, fsc, seed: int, history: list[dict]) -> Halves:
+def _passes(setting: Setting, halves: Halves, fsc, after: str, history: list[dict]) -> Halves:
     count, n = halves.volumes.shape[1], len(setting.data)
     many, low = setting.with_classes(count), setting.shell(_GRID_SHELL)
+    seed = 3000 + 100 * count + (50 if after == "refilled" else 0)
     for number in range(_PASSES):
-        key = jax.random.fold_in(jax.random.key(setting.seed), 3000 + 100 * seed + number)
+        key = jax.random.fold_in(jax.random.key(setting.seed), seed + number)
         fresh = np.full(n, number % _ANEW == 0)
         halves = replace(one_pass(many, halves, (np.arange(n),), key, fresh, low), fsc=fsc)
         score = float(halves.score.mean())
         words = f"log likelihood ratio {score:.2f} an image"
-        setting.report(f"images choose of {count} maps", number + 1, _PASSES, words)
-        logger.info("%d maps, pass %d: %s", count, number + 1, words)
-        entry = {"phase": f"conformations, {count} maps", "epoch": number + 1}
+        setting.report(f"images choose of {count} maps, {after}", number + 1, _PASSES, words)
+        logger.info("%d maps, %s, pass %d: %s", count, after, number + 1, words)
+        entry = {"phase": f"conformations, {count} maps {after}", "epoch": number + 1}
         history.append(entry | {"score": score})
     return halves
 
 
-def _doubled(setting: Setting, halves: Halves, fsc) -> Halves:
-    """Set two copies of every map apart by what halves of its images disagree on."""
+def _apart(setting: Setting, halves: Halves) -> Float[Array, "k n n n"]:
+    """Return what halves of its images disagree on about every map."""
     n, count = len(setting.data), halves.volumes.shape[1]
     many, low = setting.with_classes(count), setting.shell(_GRID_SHELL)
     rng = np.random.default_rng((setting.seed, 8, count))
     key = jax.random.fold_in(jax.random.key(setting.seed), 4000 + count)
     parts = [
-        one_pass(many, halves, (np.sort(mine),), key, np.zeros(n, bool), low).volumes
+        one_pass(many, halves, (np.sort(mine),), key, np.zeros(n, bool), low).volumes[0]
         for mine in np.array_split(rng.permutation(n), 2)
     ]
-    apart = parts[0] - parts[1]
-    volumes = jnp.concatenate([halves.volumes + apart, halves.volumes - apart], axis=1)
-    return Halves(volumes, halves.noise, fsc)
+    return parts[0] - parts[1]
+
+
+def _doubled(volumes: Float[Array, "1 k n n n"], apart: Float[Array, "k n n n"]) -> Array:
+    return jnp.concatenate([volumes + apart[None], volumes - apart[None]], axis=1)
+
+
+def _deserted(halves: Halves) -> np.ndarray:
+    """List maps that few images chose, the fewest first: of no conformation, or the other hand."""
+    count = _chosen(halves)
+    order = np.argsort(count)
+    return order[count[order] < _DESERTED * count.mean()]
+
+
+def _chosen(halves: Halves) -> np.ndarray:
+    assert halves.poses is not None
+    return np.bincount(np.asarray(halves.poses.state[:, 0]), minlength=halves.volumes.shape[1])
+
+
+def _refilled(halves: Halves, deserted: np.ndarray, apart: Float[Array, "k n n n"]) -> Array:
+    """Put copies of the maps that most images chose in the place of deserted ones."""
+    volumes = halves.volumes[0]
+    most = np.argsort(-_chosen(halves))
+    for empty, full in zip(deserted.tolist(), most.tolist(), strict=False):
+        whole = halves.volumes[0, full]
+        volumes = volumes.at[empty].set(whole - apart[full]).at[full].set(whole + apart[full])
+    return volumes[None]
 
 
 def at_poses(

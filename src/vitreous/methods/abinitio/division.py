@@ -13,7 +13,7 @@ from vitreous.methods.abinitio.setting import Setting
 
 # What the copies are set apart by, and how they drift.
 _APART = Stage(6, 1000, 0.6, 1)
-_DRIFT = Stage(6, 1500, 0.7, 6)
+_DRIFT = Stage(6, 1200, 0.7, 9)
 
 
 def divide(setting: Setting, estimate: Estimate, classes: int) -> Estimate:
