@@ -43,16 +43,17 @@ function buildWithoutLatents(run, theme) {
   const message = viewport ? null : notice("empty", "No latents yet", waits);
   const panel = h("main", { class: "lone" }, message, viewport?.node, trainingPanel(store, run));
   app.replaceChildren(header(run, theme), panel, commandLog());
-  if (run.state === "training") awaitLatents(panel);
+  if (run.state === "training" || run.loading) awaitLatents(panel);
   viewport?.fetch("api/volume?consensus=1", { label: "Map of all particles" });
   document.body.dataset.ready = "true";
 }
 
 function build(run, theme) {
   const columns = new Columns(run.columns);
+  const numbers = columns.numbers().map((c) => c.name);
   const coloured = ["cluster", "pc1", "z1"].find((name) => columns.get(name)) || null;
   const store = new Store({
-    x: run.defaultX, y: run.defaultY, z: null, colour: coloured, palette: "viridis",
+    x: run.defaultX || numbers[0], y: run.defaultY || numbers[1] || numbers[0], z: null, colour: coloured, palette: "viridis",
     bits: null, selected: 0, rule: null, selectionError: null,
     cursor: null, anchors: [], path: null, picking: false,
     tab: run.state === "training" ? "training" : "volume",
@@ -83,11 +84,11 @@ function build(run, theme) {
 
 async function awaitLatents(panel) {
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 10000));
+    await new Promise((resolve) => setTimeout(resolve, 5000));
     const run = await getJson("api/run", { quiet: true }).catch(() => null);
     if (!run?.columns.length) continue;
-    const go = button({ text: "Open the latent view", kind: "primary", onclick: () => location.reload() });
-    panel.prepend(notice("hint", "The first latents are there", "", go));
+    const go = button({ text: "Show them", kind: "primary", onclick: () => location.reload() });
+    panel.prepend(notice("hint", "The particles can be shown now", "", go));
     return;
   }
 }

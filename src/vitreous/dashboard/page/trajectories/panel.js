@@ -21,6 +21,7 @@ const HELP = {
 
 /** Build the tab. */
 export function trajectoryPanel(store, run, viewport, latent) {
+  if (!run.can.decode) return h("div", { class: "panel" }, notice("empty", "No paths", "This run decodes no volumes from latents, so there is nothing to play."));
   const kind = segmented(KINDS, { value: "direct", label: "Kind of path", onchange: () => paint() });
   const help = h("p", { class: "faint" });
   const anchors = h("ol", { class: "anchors" });

@@ -94,7 +94,8 @@ export function volumePanel(store, run, viewport, latent, columns) {
   const head = run.can.decode
     ? [h("div", { class: "row wrap" }, go, run.can.consensus ? consensus : null, clusters),
        h("div", { class: "row wrap" }, follow.node, ...(hasWebGL() ? overlays : []), h("span", { class: "grow" }), save)]
-    : [notice("empty", "This run cannot decode volumes yet", run.state === "training" ? "Its first checkpoint is still to come." : "It has no decoder.")];
+    : [run.can.consensus ? h("div", { class: "row wrap" }, consensus, save) : notice("empty", "This run cannot decode volumes yet", run.state === "training" ? "Its first checkpoint is still to come." : "It has no decoder.")];
+  if (!run.can.decode && run.can.consensus) consensus.click();
   return h("div", { class: "panel" }, ...head, message, regression(store, run, viewport, offer));
 }
 
