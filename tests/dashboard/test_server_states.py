@@ -9,6 +9,7 @@ from dashboard_run import (
     COUNT,
     DIMENSIONS,
     PIXEL,
+    ball_volume,
     command,
     make_run,
     opened,
@@ -188,6 +189,35 @@ def test_what_cannot_be_read_is_left_out_and_told(tmp_path):
         everything = {"rule": {"range": {"column": "z1", "low": -100}}}
         assert int(client.post("/api/select", json=everything).headers["X-Count"]) == COUNT - 1
         told(client.get("/api/volume?particle=11"))
+
+
+def test_a_run_of_one_map_shows_its_particles(tmp_path, as_map):
+    run = make_run(tmp_path)
+    (run / "latents.npz").unlink()
+    shutil.rmtree(run / "analyze.2")
+    write_config(run, zdim=0, method="one ball")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.METHODS, "one ball", "test_server_states:load_one_map")
+        with opened(run) as client:
+            about = client.get("/api/run").json()
+            assert (about["zdim"], about["particles"], about["warnings"]) == (0, COUNT, [])
+            assert (about["defaultX"], about["defaultY"]) == ("rot", "tilt")
+            assert about["can"]["consensus"]
+            assert about["can"]["images"]
+            assert not about["can"]["decode"]
+            found = as_map(client.get("/api/volume?consensus=1")).data
+            np.testing.assert_allclose(found, ball_volume(np.zeros(3)), atol=1e-6)
+            assert client.get("/api/montage?indices=1,2&projections=1").status_code == 200
+            rule = {"range": {"column": "tilt", "low": 90}}
+            assert int(client.post("/api/select", json={"rule": rule}).headers["X-Count"]) > 50
+            near = {"nearest": {"particle": 1, "count": 3}}
+            assert "no latents" in told(client.post("/api/select", json={"rule": near}))
+            path = {"kind": "pc"}
+            assert "no latents" in told(client.post("/api/trajectory", json=path))
+
+
+def load_one_map(run, epoch):
+    return lambda z: np.stack([ball_volume(np.zeros(3)) for _ in z])
 
 
 def test_an_epoch_and_a_clustering_can_be_chosen(tmp_path):

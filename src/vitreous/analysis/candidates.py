@@ -60,8 +60,10 @@ class Candidates:
         self.of = "images"
         if self.path.is_dir():
             self.run = Run.open(self.path)
-            self.z = self.run.latents(epoch).mean
-            self.of = str(self.run.config.get("latents_of", "images"))
+            self.z = _latents(self.run, epoch)
+            # One map has no latent a particle: its images are what there is to choose.
+            of = str(self.run.config.get("latents_of", "images"))
+            self.of = of if self.z.shape[1] else "images"
             self.of_run = RunColumns(self.run, self.z, epoch, clusters)
         elif self.path.suffix.lower() == ".star":
             source = self._whole.source
@@ -197,3 +199,13 @@ class Candidates:
         if len(values) != len(self):
             raise InputError(f"{name}: {len(values)} values for {len(self)} particles")
         return values
+
+
+def _latents(run: Run, epoch: int | None) -> Float[np.ndarray, "n d"]:
+    """Read the latents of a run; of no dimensions for a fit of one map, which writes none."""
+    own = run.config.get(str(run.config.get("method")), {})
+    zdim = run.config.get("zdim", own.get("zdim") if isinstance(own, dict) else None)
+    is_one_map = zdim == 0 and not (run.path / "latents.npz").is_file()
+    if is_one_map and "images" in run.config and run.checkpoints.positions():
+        return np.zeros((int(run.config["images"]), 0), np.float32)
+    return run.latents(epoch).mean

@@ -38,6 +38,8 @@ _KNOWN = {
     "outlier": ("outlier score", "error", ""),
     "uncertainty": ("uncertainty of z", "error", ""),
 }
+# The first of these that there is; of a run of one map, from where particles are seen.
+_PLANES = (("umap1", "umap2"), ("pc1", "pc2"), ("z1", "spread"), ("z1", "z2"), ("rot", "tilt"))
 _LABELLED = ("cluster", "state", "community")
 
 
@@ -153,7 +155,7 @@ class ColumnStore:
 
     def plane(self) -> tuple[str, str]:
         """Choose the plane that is shown first."""
-        for pair in (("umap1", "umap2"), ("pc1", "pc2"), ("z1", "spread"), ("z1", "z2")):
+        for pair in _PLANES:
             if pair[0] in self and pair[1] in self:
                 return pair
         return "", ""

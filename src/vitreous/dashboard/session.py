@@ -78,10 +78,15 @@ class Session:
             self._rules = Rules(self.store, candidates, ready)
         self.maps = Maps(self.run, self.zdim, epoch)
 
+    @property
+    def _has_latents(self) -> bool:
+        return (self.run.path / "latents.npz").is_file()
+
     def look_again(self) -> None:
         """Take in the first latents and weights of a fit that had none when it was opened."""
         with self._lock:
-            if self.store is not None or not (self.run.path / "latents.npz").is_file():
+            has_begun = bool(self.run.checkpoints.positions())
+            if self.store is not None or not (has_begun or self._has_latents):
                 return
             self.run = Run.open(self.run.path)
             self.warnings.clear()
