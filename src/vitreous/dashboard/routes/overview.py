@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from vitreous.dashboard.answers import array_answer
 from vitreous.dashboard.routes.landscape import landscape_folder
 from vitreous.dashboard.session import Session
+from vitreous.dashboard.table_files import LARGE
 from vitreous.methods.registry import gaussian_model
 
 _PATIENCE = 0.5
@@ -32,7 +33,8 @@ def describe_run(session: Session) -> dict[str, Any]:
     session.look_again()
     config, store = session.run.config, session.store
     # A small table is there before anybody could miss its columns.
-    session.table.wait(_PATIENCE)
+    if session.particles < LARGE:
+        session.table.wait(_PATIENCE)
     is_training = session.is_training
     # Before the plane is chosen: what cannot be had drops out here.
     columns = [] if store is None else store.described()
