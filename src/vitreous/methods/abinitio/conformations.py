@@ -32,8 +32,8 @@ _METHOD = "subspace"
 # Maps that are divided softly, over all poses; then once more at the poses found, if as many
 # images are left to each.
 _SOFT, _HARD, _IMAGES = 4, 8, 200
-# Shells that are left of the one map before it is divided.
-_BLUNT_SHELL = 4
+# Shells that are left of a map before it is divided.
+_BLUNT_SHELL = 6
 # A map is deserted that so small a share of the mean number of images chose.
 _DESERTED = 0.5
 # Passes of images that choose among maps; every third looks at all poses, over so many shells.
@@ -72,8 +72,9 @@ def add_conformations(setting: Setting, found: Found, zdim: int) -> Found:
 
 def _classes(setting: Setting, found: Found, history: list[dict]) -> Halves:
     """Divide the map, and let all images choose among the parts."""
-    # Finer shells of one map for all have taken sides already.
-    blunt = low_passed(jnp.asarray(found.volumes[:1]), setting.shell(_BLUNT_SHELL))
+    # One map for all has taken sides already where it is fine; what it began with has not.
+    begin = found.volumes[:1] if found.start is None else found.start[:1]
+    blunt = low_passed(jnp.asarray(begin), setting.shell(_BLUNT_SHELL))
     first = Estimate(blunt, setting.image_power())
     estimate = divide(setting, first, min(_SOFT, _affordable(setting)))
     shells = np.arange(setting.pixels.max_shell + 1)

@@ -19,6 +19,7 @@ class Found:
     image, or None. `score`: log likelihood ratio of each image against noise. `converged`:
     whether poses stopped moving and the half maps agree; `verdict`: that in one line. `history`:
     one entry an epoch, plain numbers and names. `is_dark`: the images had to be inverted.
+    `start`: what a search began with after its random starts, a map of a few shells.
     """
 
     rotation: Float[np.ndarray, "n 3 3"]
@@ -32,3 +33,4 @@ class Found:
     verdict: str
     history: list[dict] = field(default_factory=list)
     is_dark: bool = False
+    start: Float[np.ndarray, "k b b b"] | None = None

@@ -339,6 +339,7 @@ def _found(setting: Setting, done: Progress) -> Found:
         verdict=verdict,
         history=done.history,
         is_dark=done.is_dark,
+        start=None if done.best is None else np.asarray(done.best.volumes),
     )
 
 
