@@ -149,3 +149,19 @@ def test_view_says_what_files_hold_and_draws(shared_data, tmp_path, capsys):
     assert run("view", folder / "hand.mrcs", "--ind", 100, "-o", tmp_path / "x.png") == 2
     assert run("view", tmp_path / "none.mrc") == 2
     assert load_pickle(folder / "pose.star.pkl")[0].shape == (5, 3, 3)
+
+
+def test_view_knows_arrays_and_refuses_what_is_none(tmp_path, capsys):
+    np.save(tmp_path / "z.npy", np.arange(6.0).reshape(3, 2))
+    np.savez(tmp_path / "z.npz", mean=np.arange(4), name=np.array("word"))
+    for name, words in (("z.npy", ["3×2", "0 to 5"]), ("z.npz", ["mean", "0 to 3", "name"])):
+        assert run("view", tmp_path / name) == 0
+        text = capsys.readouterr().out
+        for word in words:
+            assert word in text, (name, word)
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], object))
+    (tmp_path / "text.npz").write_bytes(b"hello")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    for name in ("objects.npz", "text.npz", "empty.npy"):
+        assert run("view", tmp_path / name) == 2
+        assert name in capsys.readouterr().err

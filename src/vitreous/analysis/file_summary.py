@@ -1,6 +1,7 @@
 """What a file holds, in lines of name and value: maps, stacks, particle tables, arrays."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,10 @@ def summarise(path: str | os.PathLike) -> Lines:
             *((f"line {k}", s) for k, s in enumerate(lines[:5], 1)),
         ]
     if kind in (".npy", ".npz"):
-        with np.load(path, allow_pickle=False) as content:  # type: ignore[union-attr]
-            return [_array(name, content[name]) for name in content.files]
+        return _arrays(path)
     if kind == ".pkl":
         return _pickled(load_pickles(path))
-    raise InputError(f"{path}: view knows .mrc, .mrcs, .star, .cs, .txt, .npz and .pkl")
+    raise InputError(f"{path}: view knows .mrc, .mrcs, .star, .cs, .txt, .npy, .npz and .pkl")
 
 
 def _header(path: Path) -> Lines:
@@ -101,6 +101,17 @@ def _values(values: np.ndarray) -> str:
     text = f"{low:.7g}" if low == high else f"{low:.7g} to {high:.7g}"
     missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
     return text + shape + (f", {missing:,} nan" if missing else "")
+
+
+def _arrays(path: Path) -> Lines:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return [_array("array", content)]
+        with content:
+            return [_array(name, content[name]) for name in content.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: no arrays of numbers ({str(error).splitlines()[0]})") from None
 
 
 def _array(name: str, values: np.ndarray) -> tuple[str, str]:

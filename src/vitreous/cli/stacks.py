@@ -152,7 +152,7 @@ def translate(
 
 def view(
     input: Annotated[
-        Path, typer.Argument(help="Map, stack, .star, .cs, .txt, or a pickle of arrays.")
+        Path, typer.Argument(help="Map, stack, .star, .cs, .txt; arrays (.npy, .npz, .pkl).")
     ],
     output: Annotated[
         Path | None, typer.Option("-o", help="Draw: images of a stack, or a volume (.png).")
