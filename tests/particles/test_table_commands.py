@@ -190,6 +190,7 @@ def test_files_end_to_end(shared_data, tmp_path):
     for bad, message in (
         (["concat", poses, folder / "ctf1.pkl", "-o", tmp_path / "x.pkl"], "different things"),
         (["filter", poses, "--first", 3000, "-o", tmp_path / "x.pkl"], "2000 rows"),
+        (["filter", stars[0], "--first", 10**6, "-o", tmp_path / "x.star"], "row 999999"),
         (["filter", tmp_path / "d.pkl", "--first", 1, "-o", tmp_path / "x.pkl"], "not arrays"),
         (["filter", tmp_path, "--first", 1, "-o", tmp_path / "x.pkl"], "vitreous select"),
         (["convert", stars[0], "-o", tmp_path / "x.doc"], "written as .star"),

@@ -124,12 +124,14 @@ def filter_any(
     if first is not None and first < 1:
         raise InputError(f"--first {first}: must be at least 1")
     kind = input.suffix.lower()
-    rows = np.arange(first or 0) if ind is None else read_index(ind)
     if kind in (".star", ".cs") and ind is not None:
         filter_star(input, ind, output) if kind == ".star" else filter_cs(input, output, ind)
         return
-    if kind in (".star", ".cs"):
-        (filtering.filter_star if kind == ".star" else filtering.filter_cs)(input, rows, output)
+    rows = np.arange(first or 0) if ind is None else read_index(ind)
+    if kind == ".star":
+        filtering.filter_star(input, rows, output)
+    elif kind == ".cs":
+        filtering.filter_cs(input, rows, output)
     elif kind in (".mrcs", ".mrc", ".txt"):
         from vitreous.particles.stack_edits import edit_stack
 
@@ -141,11 +143,12 @@ def filter_any(
 
 
 def _choose_in_browser(run: Path, window: WindowFlags) -> None:
+    from vitreous.cli.analysis_flags import read_epoch
     from vitreous.cli.dashboard import dashboard
 
     if window.sel_dir is not None:
         raise InputError(f"--sel-dir: selections are kept in {run / 'selections'}")
-    dashboard(run)
+    dashboard(run, epoch=read_epoch(window.epoch), kmeans=window.kmeans)
 
 
 def concat(

@@ -39,9 +39,12 @@ def rows_of_index(ind: PathLike, count: int, name: PathLike) -> Int64[np.ndarray
 
 
 def filter_star(path: PathLike, rows: Int64[np.ndarray, " k"], output: PathLike) -> None:
-    """Write a `.star` file with these rows of its particle table, every other block as it is."""
+    """Write a `.star` file with these rows of its particle table, every other block as it is.
+
+    **Raises:** `InputError` if it has not as many.
+    """
     star = read_star(path)
-    main = star.main.take(rows)
+    main = star.main.take(_existing(rows, len(star.main), path))
     star.replace_blocks(main.replace_columns(_mended_names(star, main, Path(output)))).write(output)
 
 
@@ -91,8 +94,12 @@ def split_by_micrograph(
 
 
 def filter_cs(path: PathLike, rows: Int64[np.ndarray, " k"], output: PathLike) -> None:
-    """Write a `.cs` file with these rows, every field and `uid` as they are."""
-    save_cs(load_cs(path)[rows], output)
+    """Write a `.cs` file with these rows, every field and `uid` as they are.
+
+    **Raises:** `InputError` if it has not as many.
+    """
+    table = load_cs(path)
+    save_cs(table[_existing(rows, len(table), path)], output)
 
 
 def rows_with_uids(path: PathLike, uids: PathLike) -> Int64[np.ndarray, " k"]:
@@ -117,6 +124,12 @@ def save_cs(rows: np.ndarray, output: PathLike) -> None:
     """Write a structured array as a `.cs` file, in one step."""
     with atomic_path(output) as temporary, temporary.open("wb") as handle:
         np.save(handle, rows, allow_pickle=False)
+
+
+def _existing(rows: Int64[np.ndarray, " k"], count: int, name: PathLike) -> np.ndarray:
+    if rows.max(initial=-1) >= count:
+        raise InputError(f"{name}: has {count} rows; row {rows.max()} (from 0) is asked for")
+    return rows
 
 
 def _mended_names(star: StarFile, main: StarBlock, output: Path) -> dict[str, list[str]]:
