@@ -49,7 +49,7 @@ def test_a_link_opens_one_session(app, keys):
     assert answer.status_code == 303
     assert answer.headers["location"] == "/?view=latent"
     cookie = answer.headers["set-cookie"]
-    assert cookie.startswith(f"{COOKIE}=")
+    assert cookie.startswith(f"{COOKIE}-8000=")
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert token not in cookie
@@ -62,6 +62,25 @@ def test_a_link_opens_one_session(app, keys):
     assert fresh == [keys.token]
     assert stranger.get(f"/?token={fresh[0]}").status_code == 303
     assert stranger.get("/api/run").status_code == 200
+
+
+def test_one_browser_shows_two_runs_beside_other_servers(app, keys, session):
+    other = Keys()
+    opened_one = TestClient(app, base_url=LOCAL, follow_redirects=False)
+    # Cookies of one machine are sent to each of its ports.
+    two = TestClient(
+        build_app(session, other),
+        base_url="http://127.0.0.1:8001",
+        cookies=opened_one.cookies,
+        follow_redirects=False,
+    )
+    for client, key in ((opened_one, keys), (two, other)):
+        assert client.get(f"/?token={key.token}").status_code == 303
+    both = f"{COOKIE}-8000={keys.session}; {COOKIE}-8001={other.session}"
+    for foreign in ("a/b=1", 'layout={"a": 1}', "two words"):
+        for client in (opened_one, two):
+            header = {"Cookie": f"{foreign}; {both}"}
+            assert client.get("/api/run", headers=header).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8000", "10.0.0.1", ""])

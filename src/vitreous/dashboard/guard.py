@@ -8,10 +8,10 @@ rebinding), and so are writes that another page's script sends.
 import hmac
 import secrets
 from collections.abc import Callable
-from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,11 +54,11 @@ class Keys:
 
     def admits(self, headers: Headers) -> bool:
         """Say whether a request carries the cookie of the session, or the token as `X-Token`."""
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        shown = [cookie.value] if cookie is not None else []
+        # The standard library's parser gives up at what other servers of this machine may leave.
+        cookie = cookie_parser(headers.get("cookie", "")).get(cookie_name(headers), "")
         key = headers.get("x-token", "")
         is_session = any(
-            hmac.compare_digest(word.encode(), self.session.encode()) for word in (*shown, key)
+            hmac.compare_digest(word.encode(), self.session.encode()) for word in (cookie, key)
         )
         return is_session or hmac.compare_digest(key.encode(), self.token.encode())
 
@@ -94,7 +94,7 @@ class Guard:
         if _host(headers.get("host", "")) not in LOCAL_NAMES:
             return _no("this dashboard answers under 127.0.0.1 and localhost only")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and origin.partition("://")[2] != headers.get("host"):
             return _no("requests of other pages are refused")
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         token = dict(query).get("token")
@@ -106,11 +106,18 @@ class Guard:
             rest = urlencode([(k, v) for k, v in query if k != "token"])
             response = RedirectResponse("/" + (f"?{rest}" if rest else ""), status_code=303)
             if not is_known:
-                response.set_cookie(COOKIE, self._keys.session, httponly=True, samesite="strict")
+                name = cookie_name(headers)
+                response.set_cookie(name, self._keys.session, httponly=True, samesite="strict")
             return response
         if self._keys.admits(headers):
             return None
         return _no("open the link that stands in the terminal: this browser holds no key")
+
+
+def cookie_name(headers: Headers) -> str:
+    """Name the cookie after the port: browsers share cookies between all ports of a machine."""
+    port = headers.get("host", "").rpartition(":")[2]
+    return f"{COOKIE}-{port}" if port.isdecimal() else COOKIE
 
 
 def _host(header: str) -> str | None:
