@@ -1,6 +1,7 @@
 """Runs that lack something, are still being fitted, or were moved: the page says so and goes on."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -83,9 +84,16 @@ def test_a_landscape_is_shown_as_it_was_found(tmp_path, as_map):
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, array)
+    # As text, vol_1000 would come first.
     for k in range(3):
-        write_map(sketch / f"vol_{k + 1:03d}.mrc", np.full((4, 4, 4), k + 1.0), PIXEL)
-    facts = {"explained": [0.5, 0.25], "particles_of_states": [120, 120]}
+        write_map(sketch / f"vol_{k + 998:03d}.mrc", np.full((4, 4, 4), k + 1.0), PIXEL)
+    # What an earlier call with other numbers left is not part of it.
+    write_map(folder / "kmeans2" / "vol_001.mrc", np.full((4, 4, 4), 9.0), PIXEL)
+    stale = folder / "sketch_clustering_average_1" / "state_labels.npy"
+    stale.parent.mkdir()
+    np.save(stale, np.array([1, 1]))
+    os.utime(stale, (1, 1))
+    facts = {"volumes": 3, "explained": [0.5, 0.25], "particles_of_states": [120, 120]}
     (folder / "landscape.json").write_text(json.dumps(facts))
     with opened(run) as client:
         found = client.get("/api/landscape").json()

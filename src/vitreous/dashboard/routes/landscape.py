@@ -51,9 +51,20 @@ def _whole(folder: Path) -> bool:
     return is_numbered and (folder / "landscape.json").is_file()
 
 
+def _facts(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "landscape.json").read_text(encoding="utf-8"))
+
+
+def _sketch(folder: Path) -> Path:
+    """Find the sketch that the landscape was last made of: earlier ones of other sizes stay."""
+    return folder / f"kmeans{_facts(folder)['volumes']}"
+
+
 def sketched_volumes(folder: Path) -> list[Path]:
-    """List the volumes that stand for the particles about them."""
-    return sorted(folder.glob("kmeans*/vol_*.mrc"))
+    """List the volumes that stand for the particles about them, in the order of their numbers."""
+    files = _sketch(folder).glob("vol_*.mrc")
+    # By number: as text, vol_1000 comes before vol_101.
+    return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
 def describe_landscape(folder: Path) -> dict[str, Any]:
@@ -66,18 +77,22 @@ def describe_landscape(folder: Path) -> dict[str, Any]:
     from vitreous.analysis.landscape_files import read_space
 
     _, scores, _ = read_space(folder)
-    facts = json.loads((folder / "landscape.json").read_text(encoding="utf-8"))
-    labels = sorted(folder.glob("sketch_clustering_*/state_labels.npy"))
-    states = np.load(labels[0], allow_pickle=False) if labels else np.ones(len(scores), np.int64)
-    owner = sorted(folder.glob("kmeans*/labels.npy"))
+    facts = _facts(folder)
+    labels = list(folder.glob("sketch_clustering_*/state_labels.npy"))
+    states = np.ones(len(scores), np.int64)
+    if labels:
+        # Clusterings of earlier calls stay beside the one that was made last.
+        newest = max(labels, key=lambda file: file.stat().st_mtime_ns)
+        states = np.load(newest, allow_pickle=False)
+    owner = _sketch(folder) / "labels.npy"
     found: dict[str, Any] = {
         "folder": str(folder),
         "points": [finite(point) for point in scores],
         "clusters": states.tolist(),
         "explained": facts.get("explained", []),
     }
-    if owner:
-        sizes = np.bincount(np.load(owner[0], allow_pickle=False), minlength=len(scores))
+    if owner.is_file():
+        sizes = np.bincount(np.load(owner, allow_pickle=False), minlength=len(scores))
         found["sizes"] = sizes.tolist()
         found["energies"] = finite(_energy(sizes))
     counts = np.asarray(facts.get("particles_of_states", []), np.int64)
