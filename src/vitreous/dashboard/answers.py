@@ -74,6 +74,13 @@ def answer_errors(app: FastAPI) -> None:
     def _input(request: Request, error: InputError) -> JSONResponse:
         return JSONResponse({"error": " ".join(str(error).split())}, status_code=400)
 
+    @app.exception_handler(OSError)
+    def _system(request: Request, error: OSError) -> JSONResponse:
+        # A full disk, a folder of somebody else's: nothing to report.
+        what = error.strerror or str(error)
+        where = "" if error.filename is None else f"{error.filename}: "
+        return JSONResponse({"error": f"{where}{what}"}, status_code=400)
+
     @app.exception_handler(HTTPException)
     def _known(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, status_code=error.status_code)

@@ -1,5 +1,6 @@
 """Particles: their images, and from where they are seen."""
 
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -34,8 +35,9 @@ def particle_routes(session: Session) -> APIRouter:
             session.run.config.get("contrast") == "dark",
         )
         table = session.table.rows_of(particles)
-        rows = " ".join(str(row) for row in table.row.tolist())
-        command = f"vitreous view {table.path} --ind {rows} -o montage.png"
+        rows = map(str, table.row.tolist())
+        words = ["vitreous", "view", str(table.path), "--ind", *rows, "-o", "montage.png"]
+        command = shlex.join(words)
         headers = {"X-Columns": str(columns), "X-Cell": str(cell), **command_header(command)}
         return Response(picture, media_type="image/png", headers=headers)
 
