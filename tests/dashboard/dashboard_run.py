@@ -84,14 +84,19 @@ def load_decoder(run, epoch):
     return lambda z: np.stack([ball_volume(row) for row in np.asarray(z)])
 
 
-def make_run(folder: Path) -> Path:
-    """Write `run/`, `particles.star` and `stacks/one.mrcs`, `two.mrcs` into a folder."""
+def make_run(folder: Path, noise: float = 0.0) -> Path:
+    """Write `run/`, `particles.star` and `stacks/one.mrcs`, `two.mrcs` into a folder.
+
+    `noise`: standard deviation of what is added to the pixels.
+    """
     rng = np.random.default_rng(5)
     z = rng.standard_normal((COUNT, DIMENSIONS)).astype(np.float32)
     angles = rng.uniform((-180, 0, -180), (180, 180, 180), (COUNT, 3)).round(3)
     shift = rng.uniform(-1, 1, (COUNT, 2)).round(3)
     rotation = euler_to_matrix(angles)
     images = np.stack([ball_image(*each) for each in zip(z, rotation, shift, strict=True)])
+    if noise:
+        images += noise * rng.standard_normal(images.shape).astype(np.float32)
     half = COUNT // 2
     for name, part in (("one", images[:half]), ("two", images[half:])):
         write_stack(folder / "stacks" / f"{name}.mrcs", part, PIXEL)

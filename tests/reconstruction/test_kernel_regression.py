@@ -13,11 +13,14 @@ from vitreous.reconstruction.consensus import consensus_from_batches
 from vitreous.reconstruction.kernel_regression import (
     KernelRegression,
     best_rings,
+)
+from vitreous.reconstruction.local_resolution import local_resolution
+from vitreous.reconstruction.rings import (
     latent_distance,
     ring_sizes,
     rings_of,
+    selection_distance,
 )
-from vitreous.reconstruction.local_resolution import local_resolution
 
 from .blobs import MemorySource, images, table
 
@@ -105,6 +108,31 @@ def test_distance_counts_in_units_of_uncertainty():
     covariance = np.stack([np.diag([0.25, 1.0]), np.diag([1.0, 4.0])])
     found = latent_distance(latent, covariance, np.zeros(2))
     np.testing.assert_allclose(found, [2.0, 1.0])
+
+
+def test_a_selection_is_nearest_and_others_count_from_its_nearest_member():
+    rng = np.random.default_rng(6)
+    latent = rng.normal(size=(400, 2))
+    # In two parts, with nothing of it in the middle.
+    chosen = np.abs(latent[:, 0]) > 1
+    spread = np.array([[2.0, 0.3], [0.3, 0.5]])
+    covariance = np.tile(spread, (400, 1, 1)) * rng.uniform(0.5, 2, (400, 1, 1))
+    step = latent[:, None] - latent[chosen][None]
+    for given in (covariance, None):
+        found = selection_distance(latent, given, chosen)
+        assert (found[chosen] == -1).all()
+        if given is None:
+            expected = np.linalg.norm(step, axis=2).min(axis=1)
+            # One scale for all: the order is that of plain distances.
+            ratio = found[~chosen] / expected[~chosen]
+            np.testing.assert_allclose(ratio, ratio[0])
+        else:
+            square = np.einsum("nmi,nij,nmj->nm", step, np.linalg.inv(given), step)
+            np.testing.assert_allclose(found[~chosen], np.sqrt(square.min(axis=1))[~chosen])
+    sizes = ring_sizes(400, 6, int(chosen.sum()))
+    ring = rings_of(selection_distance(latent, covariance, chosen), sizes)
+    assert (chosen == (ring == 0)).all()
+    assert ring_sizes(7, 6, 7).tolist() == [7]
 
 
 def test_bandwidth_follows_each_shell():

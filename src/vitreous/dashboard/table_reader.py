@@ -74,7 +74,7 @@ class TableReader:
         if candidates.of != "particles":
             return found
         assert candidates.run is not None
-        return candidates.run.table()
+        return candidates.run.table(candidates.datadir)
 
     def rows_of(self, particles: Sequence[int] | np.ndarray) -> ParticleTable:
         """Return the table of some particles only."""

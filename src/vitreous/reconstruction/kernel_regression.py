@@ -31,10 +31,7 @@ from vitreous.reconstruction.finish import finish_halves
 from vitreous.reconstruction.fsc import fsc_shells
 from vitreous.reconstruction.insertion import SliceSums, empty_table
 from vitreous.reconstruction.regularisation import divide, half_map_penalty, shell_mean
-
-RINGS = 10
-# Images the innermost ring holds at least, or this share of them.
-_FEWEST, _SHARE = 60, 0.02
+from vitreous.reconstruction.rings import RINGS, ring_sizes, rings_of
 
 
 class Regression(NamedTuple):
@@ -52,46 +49,12 @@ class Regression(NamedTuple):
     images: Int[np.ndarray, " shells"]
 
 
-def latent_distance(
-    latent: Float[np.ndarray, "n d"],
-    covariance: Float[np.ndarray, "n d d"] | None,
-    point: Float[np.ndarray, " d"],
-) -> Float[np.ndarray, " n"]:
-    """Measure how far each latent lies from a point.
-
-    **Arguments:** `covariance`: uncertainty of each latent; distances then count in units of it
-    (Mahalanobis). Without it they count in units of the spread of all latents.
-    """
-    step = latent.astype(np.float64) - point.astype(np.float64)
-    if covariance is None:
-        scale = np.sqrt(np.maximum(latent.astype(np.float64).var(0), 1e-12))
-        # One scale for all axes: a latent space has its own geometry.
-        return np.linalg.norm(step, axis=1) / scale.max()
-    solved = np.linalg.solve(covariance.astype(np.float64), step[..., None])[..., 0]
-    return np.sqrt(np.maximum(np.einsum("nd,nd->n", step, solved), 0))
-
-
-def ring_sizes(images: int, rings: int = RINGS) -> Int[np.ndarray, " rings"]:
-    """List how many images the innermost 1, 2, … rings hold, a geometric series up to all."""
-    first = min(max(_FEWEST, round(_SHARE * images)), images)
-    sizes = np.geomspace(first, images, rings).round().astype(np.int64)
-    return np.unique(sizes)
-
-
-def rings_of(
-    distance: Float[np.ndarray, " n"], sizes: Int[np.ndarray, " rings"]
-) -> Int[np.ndarray, " n"]:
-    """Say in which ring each image lies, int32."""
-    rank = np.empty(len(distance), np.int64)
-    rank[np.argsort(distance, kind="stable")] = np.arange(len(distance))
-    return np.searchsorted(sizes, rank, side="right").astype(np.int32)
-
-
 class KernelRegression:
     """Make volumes from prepared images at points of a latent space.
 
     **Arguments:** `halves`: half set of each image. `mask`: real-space support of volumes.
-    `contrast`: of each image, 1 if None. `rings`: how many bandwidths there are.
+    `contrast`: of each image, 1 if None. `rings`: how many bandwidths there are. `first`: images
+    of the narrowest one, see `ring_sizes`.
     """
 
     def __init__(
@@ -102,12 +65,13 @@ class KernelRegression:
         contrast: Float[np.ndarray, " n"] | None = None,
         rings: int = RINGS,
         batch_size: int = 256,
+        first: int | None = None,
     ) -> None:
         self.data = data
         voxel_size = float(np.median(np.asarray(data.table.pixel_size)))
         self.geometry = Geometry(data.box, data.pixels.max_shell, voxel_size)
         self.halves = np.asarray(halves, np.int32)
-        self.sizes = ring_sizes(len(data), rings)
+        self.sizes = ring_sizes(len(data), rings, first)
         self.mask = jnp.ones((data.box,) * 3) if mask is None else jnp.asarray(mask, jnp.float32)
         self._contrast = None if contrast is None else jnp.asarray(contrast, jnp.float32)
         self._batch = data.batch_size(batch_size)
@@ -159,7 +123,10 @@ class KernelRegression:
         **Arguments:** `distance`: of each image from it. `ring`: outermost ring to use on each
         shell; by default chosen by prediction between half sets.
         """
-        sums = self.sums(distance)
+        return self.finish(self.sums(distance), ring)
+
+    def finish(self, sums: SliceSums, ring: Int[np.ndarray, " shells"] | None = None) -> Regression:
+        """Make a volume from the sums of its rings; `ring` as when called."""
         if ring is None:
             scores = np.asarray(_scores(sums, self.shells))
             ring = best_rings(scores, self.scores)

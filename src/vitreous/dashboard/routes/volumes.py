@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from fastapi import APIRouter, Response
 
+from vitreous.analysis.selecting import INDICES
 from vitreous.dashboard.answers import command_header, finite, map_answer
 from vitreous.dashboard.recent import Recent
 from vitreous.dashboard.routes.selecting import Chosen
@@ -60,33 +61,42 @@ def volume_routes(session: Session) -> APIRouter:
 
 
 def map_selection(session: Session, rule: Rule) -> tuple[np.ndarray, dict[str, Any]]:
-    """Reconstruct the images of a selection.
+    """Make the map of a selection.
 
-    **Returns:** the map, and its count, FSC, resolution and command in the words of the page.
+    **Returns:** the map, and its count, FSC, images of each shell, resolution, method and command
+    in the words of the page.
     """
     from vitreous.analysis.selection_map import map_of_selection
     from vitreous.reconstruction.fsc import resolution, shell_frequencies
 
     rules, run = session.rules(), session.run
     mask = rules.chosen(rule)
-    found = map_of_selection(run, session.table.images(), mask)
+    epoch = session.table.candidates_now().epoch
+    found, method, note = map_of_selection(run, session.table.images(), mask, epoch)
     frequency = shell_frequencies(len(found.fsc), run.box, run.pixel_size)
     return found.volume, {
         "count": int(mask.sum()),
         "fsc": {"frequency": finite(frequency), "value": finite(found.fsc)},
+        "images": found.images.tolist(),
         "resolution": float(f"{resolution(found.fsc, run.pixel_size, box=run.box):.5g}"),
+        "method": method,
+        "note": note,
         "command": _command(session, rule),
     }
 
 
 def _command(session: Session, rule: Rule) -> str:
-    """Word the commands that reconstruct the images of a selection."""
-    star, run = "chosen.star", session.run
-    more = [] if session.datadir is None else ["--datadir", str(session.datadir)]
-    more += ["--with-poses"] if (run.path / "poses.npz").is_file() else []
-    words = ["vitreous", "backproject-voxel", star, "-o", "chosen"]
-    words += ["--uninvert-data"] if run.config.get("contrast") == "dark" else []
-    return f"{session.rules().command(rule, *more, '-o', star)} && {shlex.join(words)}"
+    """Word the commands that make the map of a selection."""
+    epoch = session.table.candidates_now().epoch
+    moved = [] if session.datadir is None else ["--datadir", str(session.datadir)]
+    words = ["vitreous", "regress", str(session.run.path)]
+    if isinstance(rule.get("named"), str) and not rule["named"].lower().endswith(INDICES):
+        first, words = "", [*words, "--selection", rule["named"]]
+    else:
+        first = session.rules().command(rule, *moved, "-o", "chosen.txt") + " && "
+        words += ["--selection", "chosen.txt"]
+    words += moved if epoch is None else ["--epoch", str(epoch), *moved]
+    return first + shlex.join([*words, "-o", "chosen"])
 
 
 def _place(

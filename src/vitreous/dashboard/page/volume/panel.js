@@ -133,6 +133,7 @@ function regression(store, run, viewport, offer) {
       const gold = Number.isFinite(done.resolution) ? `, ${done.resolution.toFixed(1)} Å at 0.143` : "";
       result.replaceChildren(
         linePlot([{ name: "FSC", points: curve }], { title: `Half-set FSC of ${count(done.count)} particles${gold}`, yRange: [Math.min(0, ...done.fsc.value), 1], levels: [{ value: 0.143, label: "0.143" }], xText: inverse }),
+        h("p", { class: "faint", text: `${done.method === "kernel regression" ? "Kernel regression" : "Reconstruction"}: ${done.note}.` }),
       );
       result.scrollIntoView({ block: "end" });
     } catch (error) {
@@ -148,6 +149,6 @@ function regression(store, run, viewport, offer) {
   store.on(["bits", "selected"], paint);
   paint();
   return h("section", { class: "regression" }, h("header", {}, h("h2", { text: "From the images" })),
-    h("p", { class: "faint", text: "A reconstruction of the selected particles themselves, without the decoder, with its half-set correlation." }),
+    h("p", { class: "faint", text: "A kernel regression without the decoder: where the signal is strong, of the selected particles alone; where it is weak, of their neighbours in the latent space too. With its half-set correlation." }),
     h("div", { class: "row" }, make), result);
 }
