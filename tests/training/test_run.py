@@ -25,6 +25,11 @@ def test_a_folder_holds_one_run(tmp_path):
         Run.create(tmp_path / "a", {})
     (tmp_path / "a" / "notes.txt").write_text("mine")
     run.save_latents(Latents(np.zeros((3, 2), np.float32)), 1)
+    # States of the older run would be taken for those of the new one.
+    (run.path / "landscape.1" / "kmeans3").mkdir(parents=True)
+    (run.path / "benchmark.1.json").write_text("{}")
+    (tmp_path / "scratch").mkdir()
+    (run.path / "checkpoints").symlink_to(tmp_path / "scratch")
     again = Run.create(tmp_path / "a", {"method": "other"}, overwrite=True)
     assert again.method == "other"
     assert sorted(p.name for p in again.path.iterdir()) == ["config.yaml", "notes.txt"]

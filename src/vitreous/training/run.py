@@ -21,17 +21,12 @@ from vitreous.files import atomic_path, write_text
 from vitreous.methods.registry import decoder_loader
 from vitreous.training.checkpoint import Checkpoints
 
+# What an older run left that a new one in its place would take for its own.
 _CONTENTS = (
-    "run.log",
-    "metrics.jsonl",
-    "loss.png",
-    "report.html",
-    "latents.npz",
-    "poses.npz",
-    "config.yaml",
-)
-_FOLDERS = ("tensorboard", "checkpoints", "volumes", "figures")
-_PATTERNS = ("latents.*.npz", "analyze.*", "z.*.pkl", "maps.npz", "found.json")
+    "tensorboard", "checkpoints", "volumes", "figures", "run.log", "metrics.jsonl", "loss.png",
+    "report.html", "latents.npz", "latents.*.npz", "poses.npz", "maps.npz", "found.json", "z.*.pkl",
+    "analyze.*", "landscape.*", "convergence.*", "benchmark.*.json",
+)  # fmt: skip
 # Arguments of `read_particles` that name files or folders.
 _PATH_ARGUMENTS = ("path", "datadir", "poses", "ctf", "ind", "passthrough", "tomograms", "tilted")
 
@@ -114,14 +109,12 @@ class Run:
 
     @staticmethod
     def _clear(path: Path) -> None:
-        for folder in _FOLDERS:
-            shutil.rmtree(path / folder, ignore_errors=True)
-        for pattern in _PATTERNS:
+        for pattern in _CONTENTS:
             for found in path.glob(pattern):
-                shutil.rmtree(found) if found.is_dir() else found.unlink()
-        # config.yaml goes last: until then the folder still shows that it holds a run.
-        for name in _CONTENTS:
-            (path / name).unlink(missing_ok=True)
+                is_folder = found.is_dir() and not found.is_symlink()
+                shutil.rmtree(found) if is_folder else found.unlink()
+        # It goes last: until then the folder still shows that it holds a run.
+        (path / "config.yaml").unlink(missing_ok=True)
 
     def update_config(self, **values: Any) -> None:
         """Change entries of the configuration, on disk too."""
