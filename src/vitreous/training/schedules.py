@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 
 Decay = Literal["constant", "linear", "cosine"]
 Progress = Float[Array, ""] | float | int
-BetaSchedule = Literal["a", "b", "c", "d"]
 
 # Images seen at start and end of a linear ramp, and β there (reference/cryodrgn.md §4.5).
 _RAMPS: dict[str, tuple[float, float, float, float]] = {

@@ -6,7 +6,6 @@
 import logging
 import os
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -239,9 +238,3 @@ def refined_table(method: LatentMethod, state: LatentState, table: ParticleTable
     correction = state.poses.values[: len(table)]
     pose = corrected_pose(jnp.asarray(table.rotation), jnp.asarray(table.shift), correction)
     return table.replace(rotation=np.asarray(pose.rotation), shift=np.asarray(pose.shift))
-
-
-def run_folder(path: str | os.PathLike) -> Path:
-    """Return the run folder that a `--load` argument points into."""
-    path = Path(path)
-    return path if path.is_dir() else path.parent
