@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 Decay = Literal["constant", "linear", "cosine"]
 Progress = Float[Array, ""] | float | int
 
-# Images seen at start and end of a linear ramp, and β there (reference/cryodrgn.md §4.5).
+# Images seen at start and end of a linear ramp, and β there, as in cryoDRGN 4.3.
 _RAMPS: dict[str, tuple[float, float, float, float]] = {
     "a": (0, 1e6, 0.001, 15),
     "b": (2e5, 8e5, 5, 15),

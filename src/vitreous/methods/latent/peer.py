@@ -1,6 +1,6 @@
 """Read and decode checkpoints of cryoDRGN: `weights.N.pkl` with `config.yaml`.
 
-Formats and conventions: `reference/cryodrgn.md` §2.7–2.9, §4.2–4.4.
+Formats and conventions are those of cryoDRGN 4.3.
 """
 
 import os

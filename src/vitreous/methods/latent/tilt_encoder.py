@@ -31,7 +31,7 @@ class TiltSizes(NamedTuple):
 class TiltEncoder(eqx.Module):
     """Embed every tilt image by itself, and encode the embeddings in order of exposure.
 
-    **Source:** Rangan et al. (2024), cryoDRGN-ET; sizes of `reference/cryodrgn.md` §4.5.
+    **Source:** Rangan et al. (2024), cryoDRGN-ET; sizes as in cryoDRGN 4.3.
     """
 
     image: ResidualMLP

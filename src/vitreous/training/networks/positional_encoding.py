@@ -22,7 +22,7 @@ def axis_frequencies(kind: EncodingType, box: int, count: int) -> np.ndarray:
     **Arguments:** `box`: side of the images in pixels, D. `count`: frequencies per axis, E
     (`linear_lowf` always has D/2).
 
-    **Source:** `reference/cryodrgn.md` §4.3: geometric series Dπ → 2π (`geom_ft`), Dπ → 1
+    **Source:** as in cryoDRGN 4.3: geometric series Dπ → 2π (`geom_ft`), Dπ → 1
     (`geom_full`), D/2 → 1 (`geom_lowf`), D/2 → 2π (`geom_nohighf`); 1, 2, …, D/2 (`linear_lowf`).
     """
     if kind == "linear_lowf":

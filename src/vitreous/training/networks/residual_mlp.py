@@ -38,7 +38,7 @@ class ResidualMLP(eqx.Module):
     **Fields:** `layers`: `depth + 2` matrices. A layer adds its input when both widths agree and
     the network is residual.
 
-    **Source:** He et al. (2016); layer order of `reference/cryodrgn.md` §4.2.
+    **Source:** He et al. (2016); layer order as in cryoDRGN 4.3.
     """
 
     layers: tuple[Linear, ...]
