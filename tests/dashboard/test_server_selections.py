@@ -24,6 +24,8 @@ RULES = [
     {"range": {"column": "energy", "high": 1.5}},
     {"range": {"column": "tilt", "low": 45.5, "high": None}},
     {"lasso": {"x": "umap1", "y": "umap2", "polygon": POLYGON}},
+    # Over the places of categories, which the command knows by their names.
+    {"lasso": {"x": "cluster", "y": "umap2", "polygon": [[0.5, -9], [2.5, -9], [2.5, 9]]}},
     {"nearest": {"particle": 17, "count": 31}},
     {"indices": [3, 5, 8, 200]},
     {
@@ -190,6 +192,7 @@ def open_text(path):
         ({"cluster": [1], "all": True}, "not a rule"),
         ({"and": []}, "needs a list"),
         ({"clusters": [1]}, "is not understood; there are and, or"),
+        ({"indices": [10**30]}, "the run has 0 to"),
         ({"range": {"low": 1}}, "needs a column"),
         ({"range": {"column": "z1", "low": "a"}}, "numbers as low and high"),
         ({"range": {"column": "q9", "low": 1}}, "no column 'q9'"),

@@ -37,7 +37,7 @@ class Rules:
         self._store, self._candidates, self._ready = store, candidates, ready
         self._leaves: dict[str, tuple[Callable[[Any], Mask], Callable[[Any], str]]] = {
             "range": (self._in_range, self._word_range),
-            "lasso": (self._in_lasso, _word_lasso),
+            "lasso": (self._in_lasso, self._word_lasso),
             "cluster": (self._in_cluster, lambda k: f"cluster in {_tuple(_whole(k))}"),
             "nearest": (self._nearest, self._word_nearest),
             "named": (self._named, lambda name: f"saved({_text(str(name))})"),
@@ -125,7 +125,17 @@ class Rules:
 
     def _in_lasso(self, value: Any) -> Mask:
         across, up, polygon = _lasso(value)
-        return inside_polygon(self._store.values(across), self._store.values(up), polygon)
+        # Codes of categories are places on an axis too.
+        x, y = (np.asarray(self._store.values(name), np.float32) for name in (across, up))
+        return inside_polygon(x, y, polygon)
+
+    def _word_lasso(self, value: Any) -> str:
+        across, up, polygon = _lasso(value)
+        if "category" in (self._store[across].kind, self._store[up].kind):
+            # Drawn over the places of categories, of which `select` knows the names only.
+            return self._word_listed(np.flatnonzero(self._in_lasso(value)).tolist())
+        corners = ", ".join(f"({x:.6g}, {y:.6g})" for x, y in polygon)
+        return f"lasso({_text(across)}, {_text(up)}, [{corners}])"
 
     def _in_cluster(self, value: Any) -> Mask:
         column = self._store["cluster"]
@@ -143,7 +153,7 @@ class Rules:
     def _neighbour(self, value: Any) -> tuple[int, int]:
         try:
             particle, count = int(value["particle"]), int(value["count"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise InputError('rule "nearest" needs a particle and a count') from None
         self.check_particles([particle])
         return particle, count
@@ -169,11 +179,12 @@ class Rules:
 
         **Raises:** `InputError` naming the first that is none.
         """
-        found = np.asarray(particles, np.int64).reshape(-1)
+        # As they came: int64 does not hold every number that somebody may ask for.
+        found = np.asarray(particles).reshape(-1)
         bad = found[(found < 0) | (found >= len(self._store))]
         if bad.size:
             raise InputError(f"particle {bad[0]}: the run has 0 to {len(self._store) - 1}")
-        return found
+        return found.astype(np.int64)
 
 
 def _parted(rule: Any, depth: int) -> tuple[str, Any]:
@@ -200,12 +211,6 @@ def _lasso(value: Any) -> tuple[str, str, list]:
         return str(value["x"]), str(value["y"]), list(value["polygon"])
     except (KeyError, TypeError):
         raise InputError('rule "lasso" needs columns x and y, and a polygon') from None
-
-
-def _word_lasso(value: Any) -> str:
-    across, up, polygon = _lasso(value)
-    corners = ", ".join(f"({x:.6g}, {y:.6g})" for x, y in polygon)
-    return f"lasso({_text(across)}, {_text(up)}, [{corners}])"
 
 
 def _whole(value: Any) -> list[int]:
