@@ -30,10 +30,14 @@ _DAMPING = 0.02
 
 
 class Frames(NamedTuple):
-    """Say where the points of each map go, `x ↦ G x + u`; `u` in voxels of the maps."""
+    """Say where the points of each map go, `x ↦ G x + u`; `u` in voxels of the maps.
+
+    `cost`: share of voxels that are off the robust mean, which compares frames of the same maps.
+    """
 
     rotation: Float[np.ndarray, "k 3 3"]
     shift: Float[np.ndarray, "k 3"]
+    cost: float
 
 
 def common_frame(
@@ -53,11 +57,12 @@ def common_frame(
     grids = [volume_to_grid(jnp.asarray(m), 2.0, "linear") for m in small]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *grids)
     base, shift = np.tile(np.eye(3), (len(maps), 1, 1)), np.zeros((len(maps), 3))
+    cost = np.inf
     for scale, farthest, steps in stages:
-        base, shift = _descend(stacked, base, shift, size, scale, farthest, steps)
+        base, shift, cost = _descend(stacked, base, shift, size, scale, farthest, steps)
     # x ↦ G₀ᵀ (G x + u − u₀): the first map is where it was.
     home = base[0].T
-    return Frames(home @ base, (shift - shift[0]) @ home.T * (box / size))
+    return Frames(home @ base, (shift - shift[0]) @ home.T * (box / size), cost)
 
 
 def _descend(grids: FourierGrid, base, shift, size: int, scale: float, farthest: float, steps: int):
@@ -65,8 +70,8 @@ def _descend(grids: FourierGrid, base, shift, size: int, scale: float, farthest:
     for _ in range(steps):
         given = (jnp.asarray(x, jnp.float32) for x in (base, shift, scale))
         matrix, slope, cost = (np.asarray(x, np.float64) for x in _compare(grids, *given, size))
-        if cost.sum() < least:
-            best, least = (base, shift), cost.sum()
+        if cost.mean() < least:
+            best, least = (base, shift), float(cost.mean())
         diagonal = np.einsum("kii->ki", matrix)
         matrix = matrix + _DAMPING * diagonal[:, :, None] * np.eye(6)
         step = -np.linalg.solve(matrix, slope[..., None])[..., 0]
@@ -74,7 +79,7 @@ def _descend(grids: FourierGrid, base, shift, size: int, scale: float, farthest:
         step = step * np.minimum(1, farthest / np.maximum(length, 1e-9))
         base = Rotation.from_rotvec(step[:, :3]).as_matrix() @ base
         shift = shift + step[:, 3:]
-    return best
+    return *best, least
 
 
 @partial(jax.jit, static_argnames="size")
@@ -106,7 +111,7 @@ def _compare(
     heavy = slopes * weight[:, None]
     matrix = jnp.einsum("kiv,kjv->kij", heavy, slopes, precision="highest")
     slope = jnp.einsum("kiv,kv->ki", heavy, left, precision="highest")
-    return matrix, slope, jnp.sum(left**2 / (left**2 + scale**2), axis=1)
+    return matrix, slope, jnp.mean(left**2 / (left**2 + scale**2), axis=1)
 
 
 def _robust_mean(values: Float[Array, "k v"], scale: Float[Array, ""]) -> Float[Array, " v"]:

@@ -36,6 +36,8 @@ _SOFT, _HARD, _IMAGES = 4, 8, 200
 _BLUNT_SHELL = 6
 # A map is deserted that so small a share of the mean number of images chose.
 _DESERTED = 0.5
+# Box of maps that are laid upon each other.
+_FRAME_BOX = 32
 # Passes of images that choose among maps; every third looks at all poses, over so many shells.
 _PASSES, _ANEW, _GRID_SHELL, _BAND = 6, 3, 6, 8
 
@@ -165,19 +167,48 @@ def at_poses(
 
 
 def _one_frame(maps, chosen, rotation, shift, size: float):
-    """Lay maps onto that of most images, then all by what they share; take their images along."""
+    """Lay maps upon each other, then all by what they share; take their images along.
+
+    Where all are compared with one, some may come to lie upside down; where each is compared with
+    its likes, small turns after the motion add up. The frame in which more is shared counts.
+    """
     count = np.bincount(chosen, minlength=len(maps))
-    order = [k for k in np.argsort(-count) if count[k] and np.ptp(maps[k]) > 0]
-    fixed = maps[order[0]]
-    laid = [fixed]
-    for state in order[1:]:
-        found = align_volumes(maps[state], fixed, size, hands=(False,))
-        laid.append(found.apply(maps[state], size))
+    order = [int(k) for k in np.argsort(-count) if count[k] and np.ptp(maps[k]) > 0]
+    if len(order) < 2:
+        return rotation, shift
+    tried = []
+    for ways in (_towards_one(maps, order, size), _towards_likes(maps, order, size)):
+        laid = [maps[k] if k not in ways else ways[k].apply(maps[k], size) for k in order]
+        tried.append((ways, common_frame(np.stack(laid))))
+    ways, frames = min(tried, key=lambda one: one[1].cost)
+    logger.info("maps share most when laid upon %s", "one" if ways is tried[0][0] else "likes")
+    for state, turn, move in zip(order, frames.rotation, frames.shift, strict=True):
         mine = chosen == state
-        rotation[mine], shift[mine] = found.poses(rotation[mine], shift[mine])
-    if len(laid) > 1:
-        frames = common_frame(np.stack(laid))
-        for state, turn, move in zip(order, *frames, strict=True):
-            mine, into = chosen == state, Alignment(turn, size * move, False, 1.0)
-            rotation[mine], shift[mine] = into.poses(rotation[mine], shift[mine])
+        for way in (ways.get(state), Alignment(turn, size * move, False, 1.0)):
+            if way is not None:
+                rotation[mine], shift[mine] = way.poses(rotation[mine], shift[mine])
     return rotation, shift
+
+
+def _towards_one(maps, order: list[int], size: float) -> dict[int, Alignment]:
+    """Align every map with the first."""
+    return {k: _aligned(maps[k], maps[order[0]], size) for k in order[1:]}
+
+
+def _towards_likes(maps, order: list[int], size: float) -> dict[int, Alignment]:
+    """Align every map with the one most like it among those that are in place."""
+    newest, left = order[0], list(order[1:])
+    laid, ways = {newest: maps[newest]}, dict[int, Alignment]()
+    while left:
+        for k in left:
+            way = _aligned(maps[k], laid[newest], size)
+            if k not in ways or way.correlation > ways[k].correlation:
+                ways[k] = way
+        newest = max(left, key=lambda k: ways[k].correlation)
+        left.remove(newest)
+        laid[newest] = ways[newest].apply(maps[newest], size)
+    return ways
+
+
+def _aligned(moving, fixed, size: float) -> Alignment:
+    return align_volumes(moving, fixed, size, hands=(False,), max_box=_FRAME_BOX)

@@ -64,6 +64,8 @@ def train_abinitio(
     arguments = data.particle_arguments(particles)
     if resume:
         run = Run.open(outdir)
+        if run.method != "abinitio":
+            raise InputError(f"{run.path}: a run of the method {run.method}, not abinitio")
         config = config_from_dict(run.config["abinitio"])
         if (run.path / "found.json").exists():
             logger.warning("%s is finished: nothing is left to do", run.path)
@@ -74,6 +76,10 @@ def train_abinitio(
     if len(table) < _LEAST_IMAGES:
         raise InputError(
             f"{particles}: {len(table)} images are too few to find poses: at least {_LEAST_IMAGES}"
+        )
+    if resume and run.config["images"] != len(table):
+        raise InputError(
+            f"{run.path}: was made from {run.config['images']} images, now there are {len(table)}"
         )
     source = ImageSource(table)
     initial = _read_initial(config, source.box)
