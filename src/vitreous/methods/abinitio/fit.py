@@ -109,9 +109,6 @@ def train_abinitio(
             found = find_poses(
                 images, config, run, initial, progress, watch, data.contrast == "auto"
             )
-        if found.is_dark:
-            was_dark = run.config["contrast"] == "dark"
-            run.update_config(contrast="white" if was_dark else "dark")
         write_found(run, table, found)
         (run.path / _STORE).unlink(missing_ok=True)
     return run

@@ -48,8 +48,9 @@ def write_found(run: Run, table: ParticleTable, found: Found, epoch: int | None 
         raise ValueError(f"maps of box {found.volumes.shape[-1]} for a run of box {run.box}")
     run.update_config(zdim=len(found.volumes) - 1, converged=bool(found.converged))
     if found.is_dark:
-        # Later commands invert the images as the fit did.
-        run.update_config(contrast="dark")
+        # Later commands invert the images as the fit did, which may have undone an inversion.
+        was_dark = run.config.get("contrast") == "dark"
+        run.update_config(contrast="white" if was_dark else "dark")
     scale = float(run.config["normalization"][1]) * run.box
     write_poses(run, table, found)
     write_maps(run, found.volumes[0] * scale, found.half_maps * scale, found.fsc)
