@@ -82,7 +82,7 @@ def generate_volumes(
 
     decoder = open_decoder(weights or _run_of(run))
     if decoder.pixel_size is None:
-        raise InputError(f"{weights}: weights of cryoDRGN; give them to vitreous eval-vol")
+        raise InputError(f"{weights or run}: weights of cryoDRGN; give them to vitreous eval-vol")
     dimensions = decoder.dimensions or 0
     points = np.zeros((1, dimensions), np.float32) if z is None else read_latents(z)
     if points.shape[1] != dimensions:

@@ -11,8 +11,9 @@ from vitreous.methods.abinitio.halves import Halves
 from vitreous.methods.abinitio.low_resolution import Estimate
 from vitreous.methods.abinitio.progress import Progress, load_progress, save_progress
 from vitreous.methods.abinitio.reference import MapSums
-from vitreous.methods.abinitio.search import SearchOptions, judge, search, shows_dark
+from vitreous.methods.abinitio.search import SearchOptions, search, shows_dark
 from vitreous.methods.abinitio.setting import Setting
+from vitreous.methods.abinitio.verdict import judge
 from vitreous.metrics.poses import pose_errors
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.pose_refinement import Poses

@@ -32,9 +32,9 @@ from vitreous.methods.abinitio.reference import (
     MapSums,
     low_passed,
     maps_by_fsc,
-    maps_unfiltered,
 )
 from vitreous.methods.abinitio.setting import Setting
+from vitreous.methods.abinitio.verdict import SHARED_SHELL, conclude, is_credible
 from vitreous.reconstruction.half_sets import half_sets
 from vitreous.reconstruction.pose_refinement import Poses
 from vitreous.reconstruction.volume_alignment import align_volumes
@@ -43,8 +43,7 @@ logger = logging.getLogger(__name__)
 
 Watch = Callable[[np.ndarray, np.ndarray, np.ndarray, list[dict]], None]
 
-# What both half sets share, and how each climbs from there.
-_SHARED_SHELL = 3
+# How each half set climbs from what both share.
 _CLIMB = (
     Stage(4, 4000, 0.4, 3),
     Stage(5, 4000, 0.5, 2),
@@ -60,8 +59,6 @@ _RESTING, _STILL, _GAIN = 0.8, 2.5, 0.1
 _JOINT = 3
 # Share of images near the largest shift that widens it, and how far it goes, in boxes.
 _PRESSED, _WIDEST = 0.08, 0.3
-# Half maps of noise agree in the shells they share, and no further.
-_CREDIBLE = 0.143
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ def search(
     setting, done = _passes(setting, options, done, rows, keep, watch)
     done = _tested(setting, done, rows)
     done = _joint(setting, done)
-    return _found(setting, done)
+    return conclude(setting, done)
 
 
 def shows_dark(volumes: Float[Array, "k n n n"]) -> bool:
@@ -157,7 +154,7 @@ def _starts(setting: Setting, options, done: Progress, initial, keep) -> Progres
 
 def _split(setting: Setting, done: Progress, rows) -> Progress:
     assert done.best is not None
-    shared = low_passed(done.best.volumes, max(_SHARED_SHELL, setting.shell(_SHARED_SHELL)))
+    shared = low_passed(done.best.volumes, max(SHARED_SHELL, setting.shell(SHARED_SHELL)))
     parts = []
     for half, mine in enumerate(rows):
         first = Estimate(shared, done.best.noise)
@@ -253,7 +250,7 @@ def _tested(setting: Setting, done: Progress, rows) -> Progress:
     assert done.agreed.sums is not None
     if is_credible(agreement(setting, done.agreed.sums, jnp.ones_like(setting.mask))):
         return done
-    shared = max(_SHARED_SHELL, setting.shell(_SHARED_SHELL))
+    shared = max(SHARED_SHELL, setting.shell(SHARED_SHELL))
     volumes = jnp.stack([low_passed(maps, shared) for maps in done.agreed.volumes])
     fsc = np.where(np.arange(len(done.agreed.fsc)) <= shared, 1.0, 0.0)
     doubted = replace(done.agreed, volumes=volumes, fsc=fsc)
@@ -302,65 +299,4 @@ def refine_found(setting: Setting, found: Found, options: SearchOptions) -> Foun
     halves = Halves(volumes, setting.image_power(), np.asarray(found.fsc), poses=poses)
     done = Progress(halves=halves, passes=_LEAST_PASSES)
     setting, done = _passes(setting, options, done, rows, lambda done: None)
-    return _found(setting, _joint(setting, done))
-
-
-def _found(setting: Setting, done: Progress) -> Found:
-    halves, agreed = done.halves, done.agreed
-    assert halves is not None
-    assert agreed is not None
-    assert halves.poses is not None
-    assert halves.sums is not None
-    assert agreed.sums is not None
-    shells, mask = setting.pixels.max_shell + 1, setting.mask
-    # What is reported is not masked: a mask makes noise of few voxels agree by chance.
-    whole_box = jnp.ones_like(mask)
-    plain = [
-        np.asarray(maps_unfiltered(MapSums(*(part[h] for part in agreed.sums)), whole_box, shells))[
-            0
-        ]
-        for h in range(2)
-    ]
-    fsc = agreement(setting, agreed.sums, whole_box)
-    # Filtered by what the half maps agree on, and without the solvent.
-    volumes = np.asarray(halves.volumes[0])
-    sizes = np.asarray(setting.data.table.pixel_size, np.float32)
-    poses: Poses = halves.poses
-    converged, verdict = judge(fsc, done.rests)
-    return Found(
-        rotation=np.asarray(poses.rotation[:, 0]),
-        shift=np.asarray(poses.shift[:, 0]) * sizes[:, None],
-        volumes=volumes,
-        half_maps=np.stack(plain),
-        fsc=fsc,
-        latents=None,
-        score=np.asarray(poses.score[:, 0]),
-        converged=converged,
-        verdict=verdict,
-        history=done.history,
-        is_dark=done.is_dark,
-        start=None if done.best is None else np.asarray(done.best.volumes),
-    )
-
-
-def is_credible(fsc: Float[np.ndarray, " shells"]) -> bool:
-    """Tell whether half maps agree beyond the shells they share."""
-    return bool((fsc[_SHARED_SHELL + 1 : _SHARED_SHELL + 4] > _CREDIBLE).all())
-
-
-def judge(fsc: Float[np.ndarray, " shells"], rests: bool) -> tuple[bool, str]:
-    """Say whether to believe what was found, and why.
-
-    **Arguments:** `fsc`: of half maps that share no more than their first shells. `rests`: whether
-    poses stopped moving.
-    """
-    if not is_credible(fsc):
-        return False, (
-            "did not converge: half sets agree only on the shells they were started with; these "
-            "images, or this many of them, do not say what the particle looks like"
-        )
-    below = np.flatnonzero(fsc[1:] < _CREDIBLE)
-    last = int(below[0]) if len(below) else len(fsc) - 1
-    if not rests:
-        return False, f"did not converge: poses still move; half maps agree to shell {last}"
-    return True, f"converged: poses rest, and half maps agree to shell {last}"
+    return conclude(setting, _joint(setting, done))
