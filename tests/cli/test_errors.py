@@ -51,6 +51,7 @@ MISSING_FILE = {
     "direct-traversal": "lost.pkl --anchors 1 2",
     "morph-train": "-i0 lost.mrc -i1 lost.mrc -d flow",
     "morph-predict": "-i lost.mrc -w lost.pt -d frames",
+    "dashboard": "lost",
     "simulate": "lost.pdb -D 16 --apix 4 -o simulated",
     "simulate-micrograph": "lost.pdb -D 16 --apix 4 -o simulated",
     "match-template": "lost.mrc --template lost.mrc -o found",
