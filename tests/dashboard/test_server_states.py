@@ -26,17 +26,6 @@ from vitreous.maps import read_map, write_map
 from vitreous.methods import registry
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("views"))
-
-
-@pytest.fixture(scope="module")
-def client(run):
-    with opened(run) as client:
-        yield client
-
-
 @pytest.fixture
 def as_map(tmp_path):
     def read(answer):

@@ -14,8 +14,6 @@ from dashboard_run import (
     ball_image,
     ball_volume,
     command,
-    make_run,
-    opened,
     told,
 )
 from PIL import Image
@@ -26,17 +24,6 @@ from vitreous.cli.main import main
 from vitreous.maps import read_map
 from vitreous.particles import read_particles
 from vitreous.training.run import Run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("views"))
-
-
-@pytest.fixture(scope="module")
-def client(run):
-    with opened(run) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
