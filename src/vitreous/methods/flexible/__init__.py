@@ -1,0 +1,1 @@
+"""Gaussians that move: one model of a molecule, bent for every image."""
