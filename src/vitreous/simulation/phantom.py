@@ -25,13 +25,15 @@ class Hinge(eqx.Module):
     """Hold the molecule at hinge angle 0 and how it moves.
 
     **Fields:** `body` and `arm`: pseudo-atoms (Å, box centre at the origin). `pivot` and `axis`:
-    the arm turns about this line, right-handed.
+    the arm turns about this line, right-handed. `amplitude` and `sigma` (Å): of every pseudo-atom.
     """
 
     body: Float[Array, "m 3"]
     arm: Float[Array, "k 3"]
     pivot: Float[Array, "3"]
     axis: Float[Array, "3"]
+    amplitude: float = eqx.field(static=True, default=_AMPLITUDE)
+    sigma: float = eqx.field(static=True, default=SIGMA)
 
     def at(self, angle: Float[Array, "..."]) -> GaussianAtoms:
         """Return the molecule at hinge angles in degrees: positions `(..., m + k, 3)`."""
@@ -43,7 +45,7 @@ class Hinge(eqx.Module):
         body = jnp.broadcast_to(self.body, (*angle.shape, *self.body.shape))
         ones = jnp.ones((len(self.body) + len(self.arm), 1), body.dtype)
         position = jnp.concatenate([body, moved], axis=-2)
-        return GaussianAtoms(position, _AMPLITUDE * ones, SIGMA**2 * ones)
+        return GaussianAtoms(position, self.amplitude * ones, self.sigma**2 * ones)
 
     @staticmethod
     def _row(vector: Float[Array, "3"], rank: int) -> Float[Array, "... 3"]:

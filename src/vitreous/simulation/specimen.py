@@ -21,7 +21,7 @@ from vitreous.imaging.projection.project import project
 from vitreous.imaging.slicing import rotated_frequencies, sample_grid
 from vitreous.imaging.volumes.ensemble import ContinuousEnsemble
 from vitreous.imaging.volumes.gaussian_volume import GaussianVolume
-from vitreous.simulation.phantom import SIGMA, Hinge
+from vitreous.simulation.phantom import Hinge
 
 
 @runtime_checkable
@@ -176,7 +176,7 @@ class HingeMotion(eqx.Module):
 
         def at(angle: Float[Array, ""]) -> GaussianVolume:
             atoms = self.hinge.at(angle[None])
-            widths = (SIGMA, SIGMA)
+            widths = (self.hinge.sigma, self.hinge.sigma)
             return GaussianVolume(atoms.position[0], atoms.amplitude, atoms.variance, widths)
 
         grid = ImageGrid(self.box, self.pixel_size)
@@ -185,7 +185,7 @@ class HingeMotion(eqx.Module):
 
     def volumes(self) -> Float[np.ndarray, "s n n n"]:
         """Return the map at the middle of each state, band-limited to its Nyquist frequency."""
-        fine = oversampled_box(self.box, self.pixel_size, SIGMA)
+        fine = oversampled_box(self.box, self.pixel_size, self.hinge.sigma)
         step = self.box * self.pixel_size / fine
 
         @jax.jit
