@@ -16,9 +16,9 @@ from vitreous.methods.latent.loss import (
     squared_error,
 )
 from vitreous.methods.latent.pixel_sampling import PixelSampler
-from vitreous.methods.latent.poses import corrected_pose
-from vitreous.methods.latent.row_adam import RowTable
+from vitreous.reconstruction.pose_correction import corrected_pose
 from vitreous.training.networks.divergence import bounded_log_variance, kl_divergence
+from vitreous.training.row_adam import RowTable
 from vitreous.training.schedules import beta_at
 
 KEY = jax.random.key(5)

@@ -17,7 +17,6 @@ from vitreous.methods.latent.config import LatentConfig, config_from_dict
 from vitreous.methods.latent.decode import decode_state
 from vitreous.methods.latent.initial import measure_start
 from vitreous.methods.latent.model import LatentMethod
-from vitreous.methods.latent.poses import corrected_pose
 from vitreous.methods.latent.state import LatentState
 from vitreous.methods.latent.tilts import group_tilts, latents_of, settled_tilts, tilt_data
 from vitreous.particles import (
@@ -35,6 +34,7 @@ from vitreous.reconstruction.foundation import (
     lay_foundation,
     transfer_of,
 )
+from vitreous.reconstruction.pose_correction import corrected_pose
 from vitreous.training.evaluate import map_images
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked

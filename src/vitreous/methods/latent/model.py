@@ -25,8 +25,6 @@ from vitreous.methods.latent.loss import (
     squared_error,
 )
 from vitreous.methods.latent.pixel_sampling import PixelSampler
-from vitreous.methods.latent.poses import Pose, corrected_pose
-from vitreous.methods.latent.row_adam import RowTable, gather_rows
 from vitreous.methods.latent.state import LatentModel, LatentState, Start, trainable
 from vitreous.particles.order import Groups, draw_from_groups, first_of_groups
 from vitreous.particles.prepare import Batch
@@ -36,7 +34,9 @@ from vitreous.reconstruction.foundation import (
     known_rotation,
     transfer_of,
 )
+from vitreous.reconstruction.pose_correction import Pose, corrected_pose
 from vitreous.training.networks.divergence import bounded_log_variance, kl_divergence
+from vitreous.training.row_adam import RowTable, gather_rows
 from vitreous.training.schedules import beta_at, warmup_decay
 
 # An encoder that starts from given latents is drawn to them with this weight (the KL divergence has

@@ -9,8 +9,8 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from vitreous.methods.latent.encoder import Encoder, LiftEncoder
-from vitreous.methods.latent.row_adam import RowTable
 from vitreous.training.networks.decoder import Decoder
+from vitreous.training.row_adam import RowTable
 
 
 class LatentModel(eqx.Module):
