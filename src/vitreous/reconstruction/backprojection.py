@@ -115,6 +115,20 @@ def expected_density(
     return radial_density(transfer(frequency, ctf, dose, geometry), pixels)
 
 
+def centred_pixels(
+    slices: Slices, geometry: Geometry
+) -> tuple[Float[Array, "b p"], Complex[Array, "b p"]]:
+    """Bring images to the box centre.
+
+    **Returns:** what the microscope multiplied each pixel with, and the pixels, shifts undone.
+    """
+    count = slices.pixels.shape[-1]
+    k = jnp.asarray(geometry.pixels.frequency[:count])
+    frequency = k[None] / (geometry.box * slices.pixel_size[:, None, None])
+    c = transfer(frequency, slices.ctf, slices.dose, geometry)
+    return c, slices.pixels * phase_shift(frequency, -slices.shift)
+
+
 def insert_images(
     table: Float[Array, "rows channels"],
     slices: Slices,
@@ -131,13 +145,11 @@ def insert_images(
     listed = geometry.pixels
     count = slices.pixels.shape[-1]
     k = jnp.asarray(listed.frequency[:count])
-    sampling = slices.pixel_size[:, None, None]
-    frequency = k[None] / (geometry.box * sampling)
-    c = transfer(frequency, slices.ctf, slices.dose, geometry)
-    centred = slices.pixels * phase_shift(frequency, -slices.shift)
+    c, centred = centred_pixels(slices, geometry)
     # A pixel and its mate count once between them; column kx = 0 lists both.
     mates = jnp.asarray(listed.weight[:count] / np.float32(2))
     share = (mates / density_of_pixels(density, listed, count))[None] * slices.weight[:, None]
+    sampling = slices.pixel_size[:, None, None]
     coordinates = rotated_frequencies(slices.rotation, k) * (geometry.voxel_size / sampling)
     return insert_slices(
         table,
