@@ -1,5 +1,8 @@
 """STAR files: what is parsed is what stands there, and what stands there is kept."""
 
+import mmap
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import starfile
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from vitreous.errors import InputError
 from vitreous.particles.star import StarFile, read_star
 from vitreous.particles.star_block import make_block
+from vitreous.particles.star_text import FileRows
 
 # A ~ stands for a space at the end of a line.
 TEXT = """# a comment of the file
@@ -182,3 +186,56 @@ def test_two_columns_of_one_name(tmp_path):
     path.write_text("data_p\nloop_\n_rlnA\n_rlnA\n1 2\n")
     with pytest.raises(InputError, match="two columns named _rlnA"):
         read_star(path)
+
+
+@pytest.fixture
+def in_file(monkeypatch):
+    """Leave the rows of every file where they are, and read them a few at a time."""
+    monkeypatch.setattr("vitreous.particles.star.LARGE", 1)
+    monkeypatch.setattr("vitreous.particles.star_text._PIECE", 20)
+    monkeypatch.setattr("vitreous.particles.star._SEARCHED", mmap.PAGESIZE)
+
+
+def large_table(rows):
+    cells = [f"{k} {k / 7:.3f} {k % 5:03d}@stack{k % 3}.mrcs{'x' * (k % 40)}" for k in range(rows)]
+    return "# why\n\ndata_p\n\nloop_\n_rlnA\n_rlnB\n_rlnName\n" + "\n".join(cells) + "\n\n"
+
+
+@pytest.mark.parametrize("order", ["few", "all", "back", "twice"])
+def test_rows_left_in_the_file_are_those_held_in_memory(tmp_path, in_file, order):
+    path, again = tmp_path / "x.star", tmp_path / "y.star"
+    path.write_text(large_table(400))
+    rows = {
+        "few": np.array([0, 3, 4, 399]),
+        "all": np.arange(400),
+        "back": np.array([7, 2, 398]),
+        "twice": np.array([5, 5, 6]),
+    }[order]
+    star = read_star(path)
+    assert isinstance(star.main.body, FileRows)
+    held = replace(star.main, body=star.main.text_of_rows())
+    assert held.body == large_table(400).partition("Name\n")[2].encode()[:-1]
+    assert star.main.text("rlnName") == held.text("rlnName")
+    np.testing.assert_array_equal(star.main.numbers("rlnB"), held.numbers("rlnB"))
+    star.replace_blocks(star.main.take(rows)).write(again)
+    # A file may be moved away while it is in use.
+    path.rename(tmp_path / "z.star")
+    assert read_star(again).main.lines() == [held.lines()[k] for k in rows]
+    assert star.main.lines() == held.lines()
+
+
+def test_rows_between_comments_and_of_windows_are_held(tmp_path, in_file):
+    path = tmp_path / "x.star"
+    for text in (TEXT, TEXT.replace("\n", "\r\n"), TEXT.rstrip()):
+        path.write_bytes(text.encode())
+        assert len(read_star(path).main) == 3
+        np.testing.assert_array_equal(read_star(path).main.numbers("rlnB"), [-2000, 0.1, 4.5])
+
+
+def test_a_file_written_to_while_it_is_in_use(tmp_path, in_file):
+    path = tmp_path / "x.star"
+    path.write_text(large_table(9))
+    star = read_star(path)
+    path.write_text(large_table(8))
+    with pytest.raises(InputError, match="was changed while it was being used"):
+        star.main.numbers("rlnA")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Shaped
@@ -57,7 +56,7 @@ def source_column(table: ParticleTable, name: str) -> Shaped[np.ndarray, " n"] |
 
 
 def _star_column(block: StarBlock, name: str) -> Shaped[np.ndarray, " n"]:
-    first = replace(block, body=block.body[: block.body.find(b"\n") + 1])
+    first = block.head()
     if numbers_or_text(first.text(name)).dtype.kind == "f":
         try:
             return block.numbers(name)
@@ -105,7 +104,7 @@ def source_table(table: ParticleTable) -> Iterator[tuple[str, Shaped[np.ndarray,
 
 
 def _star_table(main: StarBlock, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    first = replace(main, body=main.body[: main.body.find(b"\n") + 1])
+    first = main.head()
     kinds = {name: numbers_or_text(first.text(name)).dtype.kind for name in main.columns}
     numbers = [c for c in main.columns if kinds[c] in "fiu"]
     # Names of images are all different: a million of them, and nothing to colour by.
@@ -121,4 +120,5 @@ def _star_table(main: StarBlock, rows: np.ndarray) -> Iterator[tuple[str, np.nda
         for name, values in read.items():
             yield name, values[rows]
     for name in text:
-        yield name, np.array(main.text(name))[rows]
+        # One object a word, not a wide array: names of micrographs come back many times.
+        yield name, np.array(main.text(name), object)[rows]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
+import pandas as pd
+from jaxtyping import Float32, Shaped
 
 from vitreous.analysis.candidates import Candidates
 from vitreous.analysis.source_columns import source_table
@@ -141,8 +142,7 @@ def _physics(table: ParticleTable) -> dict[str, tuple[str, str, str, np.ndarray]
         defocus = (np.asarray(table.ctf.defocus_u) + np.asarray(table.ctf.defocus_v)) / 2e4
         found["defocus"] = ("defocus", "ctf", "µm", defocus)
     if table.rotation is not None:
-        angles = matrix_to_euler(table.rotation.astype(np.float64)).T
-        for name, values in zip(("rot", "tilt", "psi"), angles, strict=True):
+        for name, values in zip(("rot", "tilt", "psi"), _angles(table.rotation), strict=True):
             label = "in-plane angle: psi" if name == "psi" else f"view: {name}"
             found[name] = (label, "pose", "°", values)
     found["shift"] = ("shift", "pose", "Å", np.linalg.norm(table.shift, axis=1))
@@ -155,12 +155,21 @@ def _physics(table: ParticleTable) -> dict[str, tuple[str, str, str, np.ndarray]
     return found
 
 
+def _angles(rotation: Float32[np.ndarray, "n 3 3"]) -> Float32[np.ndarray, "3 n"]:
+    angles = np.empty((3, len(rotation)), np.float32)
+    # Some at a time: what is in between takes several times the memory of the result.
+    for start in range(0, len(rotation), LARGE):
+        rows = slice(start, start + LARGE)
+        angles[:, rows] = matrix_to_euler(rotation[rows].astype(np.float64)).T
+    return angles
+
+
 def _stored(
     values: Shaped[np.ndarray, " n"], is_label: bool
 ) -> tuple[np.ndarray | None, list[str]]:
     """Bring a column to float32, or to the codes of its categories; None if it tells nothing."""
     if values.dtype.kind in "OUS" or is_label:
-        distinct, codes = np.unique(values, return_inverse=True)
+        codes, distinct = pd.factorize(values, sort=True)
         if not 1 < len(distinct) <= MOST_CATEGORIES:
             return None, []
         names = [f"{v:g}" if isinstance(v, float) else str(v) for v in distinct.tolist()]

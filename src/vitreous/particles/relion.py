@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import euler_to_matrix
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.image_names import ImageNames
 from vitreous.particles.series import differs_within, falls_as_in_tilts
 from vitreous.particles.star import StarFile
 from vitreous.particles.star_block import StarBlock
@@ -30,8 +30,8 @@ CTF: dict[str, tuple[str, float | None]] = {
     "bfactor": ("rlnCtfBfactor", 0.0),
     "scale": ("rlnCtfScalefactor", 1.0),
 }
-# Image names taken apart at once.
-_NAMES = 1 << 16
+_ANGLES = 1 << 16
+_IMAGE, _GROUP = "rlnImageName", "rlnGroupName"
 PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
 _MORE_NUMBERS = (
     "rlnImagePixelSize",
@@ -77,11 +77,26 @@ class RelionParticles:
         wanted = {column for column, _ in CTF.values()} | set(_MORE_NUMBERS)
         wanted |= {*EULER, *ORIGIN, *ORIGIN_PIXELS}
         wanted -= set(self._optics_columns) - {"rlnOpticsGroup"}
-        columns = self.table.columns
-        return self.table.read(
-            numbers=[c for c in columns if c in wanted],
-            text=[c for c in ("rlnImageName", "rlnGroupName") if c in columns],
-        )
+        columns, count = self.table.columns, len(self)
+        found: dict = {c: np.empty(count) for c in columns if c in wanted}
+        numbers, text = list(found), [c for c in (_IMAGE, _GROUP) if c in columns]
+        if _IMAGE in columns:
+            found[_IMAGE] = ImageNames(count)
+        groups: dict[str, int] = {}
+        if _GROUP in columns:
+            found[_GROUP] = np.empty(count, np.int64)
+        start = 0
+        for part in self.table.parts(numbers, text) if numbers or text else ():
+            rows = slice(start, start + len(part[(numbers + text)[0]]))
+            start = rows.stop
+            for column in numbers:
+                found[column][rows] = part[column]
+            # The text of a million names takes much memory: they become numbers at once.
+            if _IMAGE in part:
+                found[_IMAGE].add(rows.start, part[_IMAGE])
+            if _GROUP in part:
+                found[_GROUP][rows] = [groups.setdefault(g, len(groups)) for g in part[_GROUP]]
+        return found
 
     @cached_property
     def optics_group(self) -> Int32[np.ndarray, " n"]:
@@ -129,7 +144,14 @@ class RelionParticles:
     def rotation(self) -> Float32[np.ndarray, "n 3 3"] | None:
         """Return the rotations, or None without Euler angles."""
         angles = self._together(EULER)
-        return None if angles is None else euler_to_matrix(angles).astype(np.float32)
+        if angles is None:
+            return None
+        matrices = np.empty((len(angles), 3, 3), np.float32)
+        # Some at a time: what is in between takes several times the memory of the result.
+        for start in range(0, len(angles), _ANGLES):
+            rows = slice(start, start + _ANGLES)
+            matrices[rows] = euler_to_matrix(angles[rows])
+        return matrices
 
     def shift(self, pixel_size: Float64[np.ndarray, " n"]) -> Float32[np.ndarray, "n 2"]:
         """Return where each particle centre lies in Å: minus the origin; zeros without origins."""
@@ -189,15 +211,14 @@ class RelionParticles:
         in scale as tilts do; in single particle files the same column names groups of micrographs,
         many images of one dose and scale each.
         """
-        names = self._columns.get("rlnGroupName")
-        if names is None:
+        group = self._columns.get(_GROUP)
+        if group is None:
             return None
-        group = pd.factorize(np.array(names, object))[0]
         dose, scale = self._dose(), self.column("rlnCtfScalefactor")
         is_series = dose is not None and differs_within(group, dose)
         if not is_series and scale is not None:
             is_series = falls_as_in_tilts(group, scale)
-        return group.astype(np.int64) if is_series else None
+        return group if is_series else None
 
     def dose(self) -> Float32[np.ndarray, " n"] | None:
         """Return the dose in e/Å² before each image of a tilt series, or None."""
@@ -216,33 +237,16 @@ class RelionParticles:
 
     def images(self) -> tuple[list[str], Int32[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """Return the distinct stack names, and for each particle its stack and 0-based image."""
-        names = self._columns.get("rlnImageName")
+        names = self._columns.get(_IMAGE)
         if names is None:
-            raise InputError(f"{self.path}: data_{self.table.name} has no _rlnImageName column")
-        stacks: dict[str, int] = {}
-        image_index = np.empty(len(names), np.int64)
-        stack_id = np.empty(len(names), np.int32)
-        # Some at a time: the parts of a million names take much memory.
-        for start in range(0, len(names), _NAMES):
-            parts = [name.partition("@") for name in names[start : start + _NAMES]]
-            rows = slice(start, start + len(parts))
-            try:
-                image_index[rows] = [int(part[0]) - 1 for part in parts]
-            except (ValueError, OverflowError):
-                image_index[rows] = -1
-            stack_id[rows] = [stacks.setdefault(part[2], len(stacks)) for part in parts]
-        if image_index.min(initial=0) < 0 or "" in stacks:
-            self._raise_first_bad_name(names)
-        return list(stacks), stack_id, image_index
-
-    def _raise_first_bad_name(self, names: list[str]) -> None:
-        for row, name in enumerate(names, 1):
-            number, _, stack = name.partition("@")
-            if not (number.isdecimal() and int(number) > 0 and stack):
-                raise InputError(
-                    f"{self.path}: row {row}: _rlnImageName is {name!r}; "
-                    "expected number@stack, counted from 1"
-                )
+            raise InputError(f"{self.path}: data_{self.table.name} has no _{_IMAGE} column")
+        if names.fault is not None:
+            row, name = names.fault
+            raise InputError(
+                f"{self.path}: row {row + 1}: _{_IMAGE} is {name!r}; "
+                "expected number@stack, counted from 1"
+            )
+        return list(names.stacks), names.stack_id, names.image_index
 
     def _together(self, names: Sequence[str]) -> Float64[np.ndarray, "n k"] | None:
         """Return columns side by side, or None if one is missing."""

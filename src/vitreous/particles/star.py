@@ -1,16 +1,18 @@
 """STAR files: blocks of text in their order."""
 
+import mmap
 import os
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from vitreous.errors import InputError
 from vitreous.files import atomic_path
-from vitreous.particles.star_block import TOKEN, StarBlock, join_rows
+from vitreous.particles.star_block import TOKEN, StarBlock
+from vitreous.particles.star_text import LARGE, Body, FileRows, only_rows
 
-_BLANK_OR_COMMENT = re.compile(rb"\n[ \t\r]*(?=[\n#])")
+Raw = bytes | mmap.mmap
+_SEARCHED = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class StarFile:
         """Write the file in one step."""
         with atomic_path(path) as temporary, temporary.open("wb") as handle:
             for block in self.blocks:
-                handle.write(block.encode())
+                block.write(handle)
 
 
 def read_star(path: str | os.PathLike) -> StarFile:
@@ -55,16 +57,25 @@ def read_star(path: str | os.PathLike) -> StarFile:
     **Raises:** `InputError` if it cannot be read, has no blocks, or two of the same name.
     """
     try:
-        raw = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            if os.fstat(file.fileno()).st_size < LARGE:
+                return _split(_unix_lines(file.read()), Path(path))
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+                if not _find_all(raw, b"\r"):
+                    return _split(raw, Path(path))
+            file.seek(0)
+            return _split(_unix_lines(file.read()), Path(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if b"\r" in raw:
-        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    starts = [0] if raw.startswith(b"data_") else []
-    found = raw.find(b"\ndata_")
-    while found >= 0:
-        starts.append(found + 1)
-        found = raw.find(b"\ndata_", found + 1)
+
+
+def _unix_lines(raw: bytes) -> bytes:
+    return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in raw else raw
+
+
+def _split(raw: Raw, path: Path) -> StarFile:
+    starts = [0] if raw[:5] == b"data_" else []
+    starts += [place + 1 for place in _find_all(raw, b"\ndata_")]
     if not starts:
         raise InputError(f"{path}: not a STAR file: no line starts with data_")
     comment, blocks = raw[: starts[0]], []
@@ -74,11 +85,25 @@ def read_star(path: str | os.PathLike) -> StarFile:
     names = [block.name for block in blocks]
     if len(set(names)) < len(names):
         raise InputError(f"{path}: two blocks are named data_{max(names, key=names.count)}")
-    return StarFile(tuple(blocks), Path(path))
+    return StarFile(tuple(blocks), path)
+
+
+def _find_all(raw: Raw, word: bytes) -> list[int]:
+    """List where a word stands, giving back the memory of what was searched."""
+    places = []
+    for start in range(0, len(raw), _SEARCHED):
+        stop = start + _SEARCHED + len(word) - 1
+        found = raw.find(word, start, stop)
+        while found >= 0:
+            places.append(found)
+            found = raw.find(word, found + 1, stop)
+        if isinstance(raw, mmap.mmap):
+            raw.madvise(mmap.MADV_DONTNEED, start, min(_SEARCHED, len(raw) - start))
+    return places
 
 
 def _parse_block(
-    raw: bytes, start: int, stop: int, comment: bytes, path: str
+    raw: Raw, start: int, stop: int, comment: bytes, path: str
 ) -> tuple[StarBlock, bytes]:
     """Split `raw[start:stop]` into a block and the comment that belongs to the next one."""
     position = raw.find(b"\n", start, stop)
@@ -105,14 +130,22 @@ def _parse_block(
         raise InputError(f"{path}: data_{name} has two columns named _{twice}")
     body_end = _end_of_rows(raw, position, stop)
     if is_loop:
-        body = _only_rows(raw[position:body_end])
+        body = _rows(raw, position, body_end, path)
     else:
         body = b" ".join(values) + b"\n" if columns else b""
     block = StarBlock(name, tuple(columns), body, is_loop, comment.strip(), path)
     return block, raw[max(position, body_end) : stop]
 
 
-def _end_of_rows(raw: bytes, start: int, stop: int) -> int:
+def _rows(raw: Raw, start: int, stop: int, path: str) -> Body:
+    if isinstance(raw, mmap.mmap) and stop - start >= LARGE:
+        rows = FileRows(path, start, stop)
+        if rows.is_clean:
+            return rows
+    return only_rows(raw[start:stop])
+
+
+def _end_of_rows(raw: Raw, start: int, stop: int) -> int:
     """Step back over the blank lines and comments that end a block."""
     while stop > start:
         line_start = max(start, raw.rfind(b"\n", start, stop - 1) + 1)
@@ -121,12 +154,3 @@ def _end_of_rows(raw: bytes, start: int, stop: int) -> int:
             return stop
         stop = line_start
     return start
-
-
-def _only_rows(body: bytes) -> bytes:
-    if body and not body.endswith(b"\n"):
-        body += b"\n"
-    if _BLANK_OR_COMMENT.search(body):
-        lines = (line for line in body.split(b"\n"))
-        body = join_rows([x for x in lines if x.strip() and not x.lstrip().startswith(b"#")])
-    return body

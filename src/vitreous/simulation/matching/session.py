@@ -113,5 +113,8 @@ def _joined(blocks: Sequence[StarBlock]) -> StarBlock:
     if any(block.columns != first.columns for block in blocks):
         raise InputError("some of the micrographs have a CTF and some have none; search them apart")
     return StarBlock(
-        first.name, first.columns, b"".join(block.body for block in blocks), comment=first.comment
+        first.name,
+        first.columns,
+        b"".join(block.text_of_rows() for block in blocks),
+        comment=first.comment,
     )
