@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 
 
+def cache_folder() -> Path:
+    """Return the folder of compiled code."""
+    return Path.home() / ".cache" / "vitreous" / "jax"
+
+
 def start_jax() -> None:
     """Turn on JAX's persistent compilation cache (`~/.cache/vitreous/jax`).
 
@@ -16,8 +21,7 @@ def start_jax() -> None:
     gc.set_threshold(100_000, 50, 100)
     import jax
 
-    folder = Path.home() / ".cache" / "vitreous" / "jax"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

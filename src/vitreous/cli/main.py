@@ -5,6 +5,7 @@ file costs milliseconds; a command imports JAX only when it runs.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -93,7 +94,13 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "morph_predict",
         "Carry a map along a learned flow, frame by frame.",
     ),
+    "doctor": ("doctor", "doctor", "What this machine offers a fit, and what to mend."),
+    "launch": ("launch", "launch", "A command in several processes on this machine."),
+    "slurm": ("launch", "slurm", "The batch script of a command for a SLURM cluster."),
 }
+
+# Commands that share their work between processes; of all others the first process runs alone.
+SHARED = {"doctor", "train-dec", "train-nn", "train-vae"}
 
 # Names the peers use for the same command.
 ALIASES = {
@@ -111,6 +118,8 @@ ALIASES = {
 }
 
 
+# Variables of which one is set in every process of a launched run; see training/distributed.py.
+_LAUNCHED = {"VITREOUS_PROCESSES", "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE"}
 # Exit status after Ctrl-C: 128 + SIGINT, as shells count.
 _STOPPED = 130
 # What every complaint about a command line is; Typer gives this class no public name.
@@ -168,14 +177,44 @@ def build_app(requested: str | None) -> typer.Typer:
 def main(arguments: list[str] | None = None) -> None:
     """Run the program; exit 0 done, 1 internal fault, 2 input the user must mend, 130 Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if not _LAUNCHED.intersection(os.environ):
+        _run(words)
+        return
+    from vitreous.training.distributed import leave
+
+    try:
+        _run(words)
+    except BaseException as error:
+        leave(error)
+        raise
+
+
+def _join(requested: str | None) -> None:
+    """Join the other processes of a launched run, or leave them what only one can do."""
+    from vitreous.training.distributed import find_place, initialise
+
+    if requested in SHARED:
+        initialise()
+        return
+    place = find_place(os.environ)
+    if place is not None and place.process > 0:
+        sys.exit(0)
+
+
+def _run(words: list[str]) -> None:
     requested = None
     if words and not words[0].startswith("-"):
         words[0] = words[0].replace("_", "-")
         words[0] = requested = ALIASES.get(words[0], words[0])
-    words = [with_hyphens(word) for word in words]
+    # What follows -- belongs to another program.
+    end = words.index("--") if "--" in words else len(words)
+    own, rest = [with_hyphens(word) for word in words[:end]], words[end:]
     if requested in COMMANDS:
-        words = spread_lists(words, find_command(requested))
+        own = spread_lists(own, find_command(requested))
+    words = own + rest
     try:
+        if _LAUNCHED.intersection(os.environ):
+            _join(requested)
         app = build_app(requested)
         code = app(words or ["--help"], prog_name="vitreous", standalone_mode=False)
     except InputError as error:

@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int
 
 from vitreous.errors import InputError
@@ -21,6 +21,8 @@ from vitreous.particles.device_data import (
     WHOLE,
     DeviceData,
     one_device,
+    own_part,
+    put,
     put_columns,
     rows_sharding,
     take_rows,
@@ -97,10 +99,13 @@ class PreparedImages:
             radius = window_radius if window_radius is not None else 0.85
             normalization = estimate_normalization(source, table, radius)
         mean, std = (np.float32(value) for value in normalization)
-        arrays = DeviceData(put_columns(table, mesh), None, jnp.asarray(mean), jnp.asarray(std))
+        numbers = jnp.asarray(mean), jnp.asarray(std)
+        if mesh is not None and jax.process_count() > 1:
+            numbers = put(numbers, NamedSharding(mesh, WHOLE))
+        arrays = DeviceData(put_columns(table, mesh), None, *numbers)
         data = cls(table, source, recipe, normalization, arrays, mesh)
         need = len(table) * 2 * len(pixels) * np.dtype(jnp.dtype(storage)).itemsize
-        room = _RESIDENT_SHARE * free_device_memory(data.devices)
+        room = _RESIDENT_SHARE * _least(free_device_memory(data.devices))
         resident = need <= room if resident is None else resident
         where = "held on the device" if resident else "streamed from disk"
         logger.info("%d images, %.2f GiB prepared: %s", len(table), need / 2**30, where)
@@ -184,8 +189,14 @@ class PreparedImages:
 
         **Returns:** images on the devices, `(b, n, n)` float32, one array a step.
         """
-        steps = read_ahead(self.read, plan.rows, first, group=group, threads=threads, ahead=ahead)
-        return (jax.device_put(images, rows_sharding(self.mesh)) for images in steps)
+        batch, placed = plan.rows.shape[1], rows_sharding(self.mesh)
+        # Each process reads what its own devices work on.
+        rows = plan.rows[:, own_part(batch, self.mesh)]
+        steps = read_ahead(self.read, rows, first, group=group, threads=threads, ahead=ahead)
+        if jax.process_count() == 1 or self.mesh is None:
+            return (jax.device_put(images, placed) for images in steps)
+        shape = (batch, self.box, self.box)
+        return (jax.make_array_from_process_local_data(placed, part, shape) for part in steps)
 
     def plan_in_order(self, batch_size: int, groups: Groups | None = None) -> EpochPlan:
         """Visit every image once in the order of the table, or group by group."""
@@ -225,21 +236,35 @@ class PreparedImages:
         chunk = max(1, min(rows_per_device, _CHUNK_BYTES // (4 * self.box**2)))
         parts = []
         for place, device in enumerate(self.devices):
+            if device.process_index != jax.process_index():
+                continue
             first, stop = place * rows_per_device, min((place + 1) * rows_per_device, n)
             with jax.default_device(device):
                 part = jnp.zeros((rows_per_device, 2, p), self.recipe.storage)
+                mean, std = (jnp.asarray(np.float32(value)) for value in self.normalization)
                 for start in range(first, stop, chunk):
                     # Chunks of one size, the last one overlapping the one before: one compile.
                     start = max(first, min(start, stop - chunk))
                     rows = np.arange(start, min(start + chunk, stop))
                     images = jnp.asarray(self.read(rows))
-                    planes = prepare_images(images, self.arrays.mean, self.arrays.std, self.recipe)
+                    planes = prepare_images(images, mean, std, self.recipe)
                     part = write_rows(part, planes, np.int32(start - first))
             parts.append(part)
-        if len(parts) == 1:
+        if len(self.devices) == 1:
             return parts[0]
-        shape = (rows_per_device * len(parts), 2, p)
+        shape = (rows_per_device * len(self.devices), 2, p)
         return jax.make_array_from_single_device_arrays(shape, rows_sharding(self.mesh), parts)
+
+
+def _least(value: int) -> int:
+    """Return the least of the values of all processes: they must decide alike."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    # In KiB: there are no 64-bit integers on the way.
+    kibibytes = np.asarray(min(value >> 10, (1 << 31) - 1), np.int32)
+    return int(np.min(multihost_utils.process_allgather(kibibytes))) << 10
 
 
 def _check_table(table: ParticleTable, source: ImageReader) -> None:

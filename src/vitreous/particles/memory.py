@@ -25,11 +25,15 @@ def free_host_memory() -> int:
 
 
 def free_device_memory(devices: Sequence[jax.Device]) -> int:
-    """Return the bytes free on all `devices` together; CPU devices share the host's memory."""
+    """Return the bytes free on all `devices` together; CPU devices share the host's memory.
+
+    Those of other processes count like the ones here.
+    """
     total = 0
-    for device in devices:
+    own = [device for device in devices if device.process_index == jax.process_index()]
+    for device in own:
         stats = device.memory_stats()
         if device.platform == "cpu" or not stats or "bytes_limit" not in stats:
             return free_host_memory()
         total += stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return total
+    return total * len(devices) // max(len(own), 1)

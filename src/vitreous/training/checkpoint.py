@@ -20,6 +20,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from vitreous.errors import InputError
+from vitreous.files import is_writer
+from vitreous.particles.device_data import fetch
+from vitreous.training.distributed import wait_for_all
 from vitreous.training.position import Position
 
 # Left free on the disk for logs and the index of the checkpoint itself.
@@ -85,7 +88,7 @@ def fill_leaves(template: PyTree, arrays: dict[str, np.ndarray], prefix: str = "
 def _to_host(leaf: Any) -> np.ndarray:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
-    return np.asarray(jax.device_get(leaf))
+    return np.asarray(fetch(leaf))
 
 
 class Checkpoints:
@@ -101,6 +104,19 @@ class Checkpoints:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+        if jax.process_count() > 1:
+            # Each process is a world of its own to Orbax: the first one writes what all have
+            # gathered, and a run goes on with any number of processes.
+            here = jax.process_index()
+            options = ocp.CheckpointManagerOptions(
+                enable_async_checkpointing=False,
+                create=False,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=here,
+                    active_processes={here},
+                    barrier_sync_key_prefix=f"process{here}",
+                ),
+            )
         return ocp.CheckpointManager(self.folder.resolve(), options=options)
 
     def positions(self) -> list[Position]:
@@ -122,13 +138,20 @@ class Checkpoints:
     def save(self, state: PyTree, position: Position) -> None:
         """Write the state; on any failure nothing of it stays.
 
+        All processes must call it; the first writes.
+
         **Raises:** `InputError` if the disk is full or the folder cannot be written.
         """
+        arrays = {name: _to_host(leaf) for name, leaf in name_leaves(state).items()}
+        if is_writer():
+            self._write(arrays, position)
+        wait_for_all("checkpoint")
+
+    def _write(self, arrays: dict[str, np.ndarray], position: Position) -> None:
         import orbax.checkpoint as ocp
 
         if position.number in self._manager.all_steps():
             return
-        arrays = {name: _to_host(leaf) for name, leaf in name_leaves(state).items()}
         need = sum(array.nbytes for array in arrays.values())
         free = shutil.disk_usage(self.folder).free
         if free < 1.1 * need + _SPARE_BYTES:
@@ -191,6 +214,8 @@ class Checkpoints:
         Of the older ones within an epoch none stays; of those after an epoch, with the newest,
         the last `keep`, or all.
         """
+        if not is_writer():
+            return
         *older, newest = self.positions()
         finished = [p for p in older if p.step == 0]
         spare = [p for p in older if p.step]

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from vitreous.particles.device_data import fetch
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
@@ -51,6 +52,6 @@ def map_images(
         parts.append(result)
         # One batch behind: results reach the host while the next batch is computed.
         if len(parts) > 1:
-            parts[-2] = jax.device_get(parts[-2])
-    parts = [jax.device_get(part) for part in parts]
+            parts[-2] = fetch(parts[-2])
+    parts = [fetch(part) for part in parts]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)

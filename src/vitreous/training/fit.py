@@ -1,6 +1,7 @@
 """The loop that every fit shares: epochs, checkpoints, resume, monitoring, guards."""
 
 import logging
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from jaxtyping import PyTree
 from rich.console import Console
 
 from vitreous.errors import InputError, Interrupted
+from vitreous.files import is_writer
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan, shuffled_order
 from vitreous.training.checkpoint import fill_leaves
+from vitreous.training.distributed import Vote, wait_for_all
 from vitreous.training.guard import check_losses, check_weights
 from vitreous.training.method import Method, State
 from vitreous.training.metrics_log import MetricsLog
@@ -21,10 +24,13 @@ from vitreous.training.position import Position
 from vitreous.training.precision import Precision, matmul_precision
 from vitreous.training.progress import FitProgress, duration, run_log
 from vitreous.training.run import Run
-from vitreous.training.signals import stop_on_signal
+from vitreous.training.signals import StopRequest, stop_on_signal
 from vitreous.training.steps import Stepper, block_length
 
 logger = logging.getLogger(__name__)
+
+# What a process wishes between two blocks, beside the number of a signal, which is larger.
+_NOTHING, _SAVE = -1, 0
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ def fit(
     epoch is written, to save latents or volumes; it must not keep the state's arrays, which the
     next step overwrites. A checkpoint thus always has its latents.
 
+    Of several processes each calls it with the same arguments; the first writes the run.
+
     **Returns:** the state after the last epoch. On one CPU the same bits for the same arguments,
     whether or not the run was interrupted on the way.
 
@@ -124,6 +132,7 @@ class _Fit:
             ahead=options.read_ahead,
             group=self.group,
         )
+        self.vote = Vote(data.mesh)
         self.last_checkpoint = time.monotonic()
         self.pending: Callable[[], None] | None = None
 
@@ -142,9 +151,10 @@ class _Fit:
     def go(self, stop) -> State:
         """Run all epochs that are left."""
         run, options = self.run, self.options
-        run.checkpoints.remove_leftovers()
+        if is_writer():
+            run.checkpoints.remove_leftovers()
         arrays, done, position = self._start()
-        console = None if options.quiet else Console(stderr=True)
+        console = Console(stderr=True) if is_writer() and not options.quiet else None
         step = done * self.steps + position
         with (
             MetricsLog(run.path, done, step, within=position > 0) as self.log,
@@ -156,7 +166,8 @@ class _Fit:
                 position = 0
         if console is not None:
             console.print(str(run.path), style="dim", markup=False, highlight=False)
-        return self.stepper.whole(arrays)
+        wait_for_all("end of fit")
+        return self.stepper.seen_by_all(arrays)
 
     def _start(self) -> tuple[PyTree, int, int]:
         """Return the arrays to begin with, the epochs done and the steps done in the next."""
@@ -179,15 +190,16 @@ class _Fit:
             # The metrics of a block are read while the next one runs: no gap on the device.
             self._read_pending()
             self.pending = lambda f=first, c=count, get=fetch: self._read(plan, epoch, f, c, get())
-            if stop or (self._is_due() and under_way.position < self.steps):
+            wish = self._agree(stop)
+            if wish > _SAVE or (wish == _SAVE and under_way.position < self.steps):
                 self._read_pending()
                 self._save(arrays, epoch, under_way.position)
-                if stop:
-                    self._interrupt(stop, epoch, under_way.position)
+                if wish > _SAVE:
+                    self._interrupt(signal.Signals(wish), epoch, under_way.position)
         self._read_pending()
         done = epoch + 1
         if hasattr(self.method, "end_of_epoch"):
-            state = self.method.end_of_epoch(self.stepper.whole(arrays), done)
+            state = self.method.end_of_epoch(self.stepper.seen_by_all(arrays), done)
             arrays = self.stepper.arrays(state)
         means = self.log.end_epoch(done, done * self.steps)
         rate = means.pop("images_per_second")
@@ -198,7 +210,7 @@ class _Fit:
         self.progress.tell(line)
         if done % options.checkpoint_every == 0 or done == options.epochs:
             if self.on_checkpoint is not None:
-                self.on_checkpoint(self.stepper.whole(arrays), done)
+                self.on_checkpoint(self.stepper.seen_by_all(arrays), done)
             self._save(arrays, done, 0)
             self.log.plot(at_once=done == options.epochs)
         return arrays
@@ -225,8 +237,11 @@ class _Fit:
         self.log.record(epoch + 1, step, int(images.sum()), means)
         self.progress.advance(epoch + 1, step, means["loss"], rate)
 
-    def _is_due(self) -> bool:
-        return time.monotonic() - self.last_checkpoint > 60 * self.options.checkpoint_minutes
+    def _agree(self, stop: StopRequest) -> int:
+        """Say what to do after a block, alike in all processes: a signal's number, or a wish."""
+        late = time.monotonic() - self.last_checkpoint > 60 * self.options.checkpoint_minutes
+        mine = _SAVE if late else _NOTHING
+        return self.vote(mine if stop.signal is None else int(stop.signal))
 
     def _position(self, epoch: int, step: int) -> Position:
         return Position(
@@ -246,9 +261,9 @@ class _Fit:
         self.run.checkpoints.prune(self.options.keep)
         self.last_checkpoint = time.monotonic()
 
-    def _interrupt(self, stop, epoch: int, step: int) -> None:
+    def _interrupt(self, kind: signal.Signals, epoch: int, step: int) -> None:
         self.log.plot()
         raise Interrupted(
-            f"stopped by {stop.signal.name} after epoch {epoch}, step {step} of {self.steps}; "
+            f"stopped by {kind.name} after epoch {epoch}, step {step} of {self.steps}; "
             f"continue with: {self.options.resume_command}"
         )

@@ -18,6 +18,11 @@ def data_mesh(devices: int | None = None) -> Mesh:
     count = len(visible) if devices is None else devices
     if not 1 <= count <= len(visible):
         raise InputError(f"{count} devices asked for, {len(visible)} visible")
+    if jax.process_count() > 1 and count != len(visible):
+        raise InputError(
+            f"{count} devices asked for, but {jax.process_count()} processes hold {len(visible)}: "
+            "leave --devices out, or start fewer processes"
+        )
     return Mesh(np.array(visible[:count]), (DATA_AXIS,))
 
 

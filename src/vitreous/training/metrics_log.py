@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vitreous.errors import InputError
-from vitreous.files import atomic_path, write_text
+from vitreous.files import atomic_path, is_writer, write_text
 from vitreous.training.run import read_metrics
 
 # Seconds between two drawings of the loss while epochs are short.
@@ -16,7 +16,7 @@ _PLOT_INTERVAL = 30.0
 
 
 class MetricsLog:
-    """Append scalars to a run; a context manager.
+    """Append scalars to a run; a context manager. Of several processes only the first writes.
 
     Each line of `metrics.jsonl` holds `epoch` (1-based, the one under way), `step` (steps done
     in all), `images` (averaged over), `seconds` (since the run began) and the means of the
@@ -49,6 +49,8 @@ class MetricsLog:
         self._board: Any = None
 
     def __enter__(self) -> "MetricsLog":
+        if not is_writer():
+            return self
         from tensorboardX import SummaryWriter
 
         self._board = SummaryWriter(
@@ -57,13 +59,13 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
     def record(self, epoch: int, step: int, images: int, means: dict[str, float]) -> None:
         """Append the means of one log interval."""
         self._append({"epoch": epoch, "step": step, "images": images}, means)
-        for name, value in means.items():
-            self._board.add_scalar(f"step/{name}", value, step)
+        self._draw("step", means, step)
 
     def end_epoch(self, epoch: int, step: int) -> dict[str, float]:
         """Append and return the means over an epoch, the part before a resume included."""
@@ -80,13 +82,19 @@ class MetricsLog:
         means["images_per_second"] = round(float(images.sum() / (images / rates).sum()), 2)
         about = {"epoch": epoch, "step": step, "images": int(images.sum()), "epoch_mean": True}
         self._append(about, means)
-        for name, value in means.items():
-            self._board.add_scalar(f"epoch/{name}", value, epoch)
+        self._draw("epoch", means, epoch)
         return means
+
+    def _draw(self, kind: str, means: dict[str, float], place: int) -> None:
+        if self._board is not None:
+            for name, value in means.items():
+                self._board.add_scalar(f"{kind}/{name}", value, place)
 
     def plot(self, at_once: bool = True) -> None:
         """Draw `loss.png` from all that was recorded, unless it was drawn moments ago."""
         now = time.monotonic()
+        if not is_writer():
+            return
         if not at_once and now - self._plotted < _PLOT_INTERVAL:
             return
         self._plotted = now
@@ -95,6 +103,8 @@ class MetricsLog:
     def _append(self, about: dict[str, Any], means: dict[str, float]) -> None:
         entry = {**about, "seconds": round(time.monotonic() - self._began, 3), **means}
         self._entries.append(entry)
+        if not is_writer():
+            return
         try:
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from vitreous.files import is_writer
+
 # Seconds between two lines where no bar can be drawn.
 _LINE_INTERVAL = 20.0
 
@@ -118,7 +120,13 @@ def duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def run_log(folder: Path) -> Iterator[None]:
-    """Write what the package logs inside the block to `run.log`, from level INFO."""
+    """Write what the package logs inside the block to `run.log`, from level INFO.
+
+    Of several processes only the first does.
+    """
+    if not is_writer():
+        yield
+        return
     logger = logging.getLogger("vitreous")
     file = (folder / "run.log").absolute()
     held = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]

@@ -64,6 +64,17 @@ class RowTable(eqx.Module):
             put(self.count, count),
         )
 
+    def put(
+        self,
+        rows: Int[Array, " b"],
+        values: Float[Array, "b d"],
+        is_real: Float[Array, " b"],
+    ) -> "RowTable":
+        """Replace the given rows; moments stay. Rows that pad a batch are left out."""
+        target = jnp.where(is_real > 0, rows, len(self.values)).astype(rows.dtype)
+        moved = self.values.at[target].set(values, mode="drop")
+        return RowTable(moved, self.first, self.second, self.count)
+
     def __len__(self) -> int:
         return len(self.values)
 

@@ -17,9 +17,10 @@ import yaml
 from jaxtyping import Float
 
 from vitreous.errors import InputError
-from vitreous.files import atomic_path, write_text
+from vitreous.files import atomic_path, is_writer, write_text
 from vitreous.methods.registry import decoder_loader
 from vitreous.training.checkpoint import Checkpoints
+from vitreous.training.distributed import wait_for_all
 
 # What an older run left that a new one in its place would take for its own.
 _CONTENTS = (
@@ -65,13 +66,16 @@ class Run:
         """
         cls.check_vacant(path, overwrite)
         path = Path(path).absolute()
-        if (path / "config.yaml").exists():
+        # Nobody may take the first process's new run for an old one.
+        wait_for_all("before the run is made")
+        if (path / "config.yaml").exists() and is_writer():
             cls._clear(path)
         config = dict(config)
         if "particles" in config:
             config["particles"] = _absolute_paths(config["particles"])
         config["folder"] = str(path)
         write_text(path / "config.yaml", yaml.safe_dump(_plain(config), sort_keys=False))
+        wait_for_all("run made")
         return cls.open(path)
 
     @classmethod

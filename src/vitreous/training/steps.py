@@ -8,9 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Key, PyTree
 
-from vitreous.particles.device_data import DeviceData
+from vitreous.particles.device_data import WHOLE, DeviceData, put
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import EpochPlan
 from vitreous.training.mesh import state_sharding
@@ -57,7 +58,9 @@ class Stepper:
         shapes = eqx.filter_eval_shape(method.init, self._init_key)
         self.shapes, self._rest = eqx.partition(shapes, _is_shape)
         self._shardings = self._place(shapes)
-        placed = None if self._shardings is None else (self._shardings, None)
+        mesh = data.mesh
+        self._whole = None if mesh is None else NamedSharding(mesh, WHOLE)
+        placed = None if self._shardings is None else (self._shardings, self._whole)
         self._run_block = jax.jit(
             self._scan, donate_argnums=0, static_argnames="masked", out_shardings=placed
         )
@@ -85,11 +88,23 @@ class Stepper:
 
     def put(self, arrays: PyTree) -> PyTree:
         """Put arrays, read back or changed on the host, where the steps want them."""
-        return arrays if self._shardings is None else jax.device_put(arrays, self._shardings)
+        return arrays if self._shardings is None else put(arrays, self._shardings)
 
     def whole(self, arrays: PyTree) -> PyTree:
         """Return the state as the method knows it."""
         return eqx.combine(arrays, self._rest)
+
+    def seen_by_all(self, arrays: PyTree) -> PyTree:
+        """Return the state as the method knows it, whole in every process that looks at it."""
+        if jax.process_count() > 1:
+            arrays = jax.jit(lambda tree: tree, out_shardings=self._whole)(arrays)
+        return self.whole(arrays)
+
+    def put_plan(self, plan: EpochPlan) -> EpochPlan:
+        """Put what an epoch visits beside the data."""
+        if jax.process_count() == 1:
+            return jax.tree.map(jnp.asarray, plan)
+        return put(plan, self._whole)
 
     def arrays(self, state: PyTree) -> PyTree:
         """Return the arrays of a state, placed for the next step."""
@@ -157,8 +172,8 @@ class Epoch:
             self._masked = (self.steps - position) % block != 0
             # Room behind the end: a slice that begins inside must not be moved back.
             padding = [(0, block), (0, 0)]
-            self._device_plan = jax.tree.map(
-                lambda table: jnp.asarray(np.pad(table, padding)), plan
+            self._device_plan = stepper.put_plan(
+                EpochPlan(*(np.pad(table, padding) for table in plan))
             )
         else:
             self._images: Iterator[Array] = stepper._data.stream(

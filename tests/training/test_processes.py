@@ -1,0 +1,71 @@
+"""Two processes over Gloo give what one gives, and one goes on where two have stopped."""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from toy_processes import fit_toy
+
+from vitreous.training import distributed
+from vitreous.training.distributed import Vote, check_same
+from vitreous.training.launching import launch
+from vitreous.training.run import Run
+
+SCRIPT = Path(__file__).with_name("toy_processes.py")
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    launch([sys.executable, str(SCRIPT), str(folder)], 2, folder / "logs")
+    return folder
+
+
+# float32 sums over a batch in another order, after a few steps of Adam with values below 1.
+ROUNDING = 2e-6
+
+
+def test_two_processes_equal_one(of_two, tmp_path):
+    for way in ("resident", "streamed"):
+        one = fit_toy(tmp_path / way, way, 2, None)
+        if way == "resident":
+            assert Run.open(of_two / way).epochs() == [1]
+            # One device goes on with the checkpoint of two.
+            two = fit_toy(of_two / way, way, 2, None)
+        else:
+            with np.load(of_two / "streamed.0.npz") as first:
+                two = list(first.values())
+            with np.load(of_two / "streamed.1.npz") as second:
+                for a, b in zip(two, second.values(), strict=True):
+                    np.testing.assert_array_equal(a, b)
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_allclose(a, b, atol=ROUNDING)
+        losses = [
+            [entry["loss"] for entry in Run.open(folder / way).metrics()]
+            for folder in (tmp_path, of_two)
+        ]
+        np.testing.assert_allclose(*losses, atol=ROUNDING)
+
+
+def test_the_first_process_alone_writes(of_two):
+    names = {path.name for path in (of_two / "streamed").iterdir()}
+    assert {"config.yaml", "run.log", "metrics.jsonl", "loss.png", "checkpoints"} <= names
+    assert "Traceback" not in (of_two / "logs" / "process.1.log").read_text()
+
+
+def test_hosts_that_see_different_files_are_told(monkeypatch):
+    # As process 1 would answer if its file were another one.
+    check_same("particles", b"alone")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        distributed, "gather_numbers", lambda mine: np.stack([mine, (mine + 1) % 256])
+    )
+    with pytest.raises(distributed.InputError, match="process 1 sees other particles"):
+        check_same("particles", b"here")
+
+
+def test_one_process_need_not_ask_others():
+    vote = Vote(None)
+    assert [vote(-1), vote(15), vote(-1)] == [-1, 15, -1]

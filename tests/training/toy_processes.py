@@ -1,0 +1,46 @@
+"""Fit the toy set in one of several processes: `toy_processes.py FOLDER`, under `launch`.
+
+`resident` stops after its first epoch; `streamed` runs to its end.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+from toy import ToyMethod, ToySource, toy_table
+
+from vitreous.cli.common import start_jax
+from vitreous.particles.loader import PreparedImages
+from vitreous.training.distributed import initialise
+from vitreous.training.evaluate import map_images
+from vitreous.training.fit import FitOptions, fit
+from vitreous.training.mesh import data_mesh
+from vitreous.training.run import Run
+
+COUNTS = {"resident": 48, "streamed": 45}
+DEVICES = 2
+
+
+def fit_toy(folder: Path, way: str, epochs: int, mesh) -> list[np.ndarray]:
+    """Fit, or go on with a fit; the leaves of the last state."""
+    count = COUNTS[way]
+    data = PreparedImages.build(
+        toy_table(count), ToySource(count), resident=way == "resident", mesh=mesh
+    )
+    made = (folder / "config.yaml").exists()
+    run = Run.open(folder) if made else Run.create(folder, {"method": "toy", "images": count})
+    options = FitOptions(epochs=epochs, batch_size=16, log_every=2, quiet=True)
+    state = fit(ToyMethod(count, len(data.pixels)), data, run, options)
+    index = map_images(lambda p, batch: batch.index, None, data, 16)
+    assert np.array_equal(index, np.arange(count))
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state._replace(activation=None))]
+
+
+if __name__ == "__main__":
+    start_jax()
+    initialise()
+    fit_toy(Path(sys.argv[1]) / "resident", "resident", 1, data_mesh())
+    leaves = fit_toy(Path(sys.argv[1]) / "streamed", "streamed", 2, data_mesh())
+    # Every process holds the whole of the last state.
+    np.savez(Path(sys.argv[1]) / f"streamed.{jax.process_index()}.npz", *leaves)
