@@ -27,7 +27,7 @@ from vitreous.simulation.specimen import HingeMotion
 # Pseudo-atoms, semi-axes and centre (Å) of the domain that rests and of the one that turns.
 _REST = (120, (26.0, 18.0, 17.0), (0.0, 0.0, -18.0))
 _TURNS = (80, (14.0, 17.0, 15.0), (3.0, 0.0, 18.0))
-_PIVOT, _AXIS = (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
+_AXIS = (1.0, 0.0, 0.0)
 _APART = 4.0  # Å between pseudo-atoms, at least
 _AMPLITUDE = 20.0  # Å, some six residues
 # Points worked on at a time when their share of a domain is found.
@@ -40,7 +40,7 @@ class HingeTrial:
 
     **Arguments:** `box` and `pixel_size` (Å). `count`: images. `spread`: the hinge's angle lies
     evenly within ± so many degrees; 0 for a rigid molecule. `snr`: over the whole box, None for
-    no noise. `sigma` (Å): of the pseudo-atoms. `max_shift` (Å). `defocus` (Å), or None for images
+    no noise. `sigma` (Å): of the pseudo-atoms. `pivot` (Å): height of the hinge. `max_shift` (Å). `defocus` (Å), or None for images
     without a CTF. `seed`: of angles, poses and noise.
     """
 
@@ -50,6 +50,7 @@ class HingeTrial:
     spread: float = 25.0
     snr: float | None = 0.5
     sigma: float = 5.2
+    pivot: float = 1.0
     max_shift: float = 0.0
     defocus: tuple[float, float] | None = (10000.0, 20000.0)
     seed: int = 0
@@ -57,7 +58,7 @@ class HingeTrial:
     @property
     def motion(self) -> HingeMotion:
         """The molecule and how it moves, as a specimen."""
-        molecule = two_domains(self.sigma)
+        molecule = two_domains(self.sigma, self.pivot)
         states = 5 if self.spread else 1
         return HingeMotion(molecule, self.box, self.pixel_size, -self.spread, self.spread, states)
 
@@ -72,7 +73,7 @@ class HingeTrial:
 
 # Trials of the study of deformation-based methods: of finding a motion, and of undoing it.
 FINDING = HingeTrial()
-UNDOING = HingeTrial(box=48, pixel_size=3.0, count=1000, spread=15.0, snr=0.2, sigma=3.0)
+UNDOING = HingeTrial(48, 2.0, 1000, spread=15.0, snr=0.2, sigma=2.2, pivot=-18.0)
 
 
 class HingeField(eqx.Module):
@@ -162,16 +163,18 @@ class HingeSet:
         return one.volumes()[0]
 
 
-def two_domains(sigma: float = 5.2, seed: int = 0) -> Hinge:
-    """Build the molecule: 120 pseudo-atoms that rest, 80 that turn 20 Å (rms) about a line along x.
+def two_domains(sigma: float = 5.2, pivot: float = 1.0, seed: int = 0) -> Hinge:
+    """Build the molecule: 120 pseudo-atoms that rest, 80 that turn about a line along x.
 
-    **Arguments:** `sigma` (Å): of every pseudo-atom. `seed`: of their places.
+    **Arguments:** `sigma` (Å): of every pseudo-atom. `pivot` (Å): height of that line; at 1, between
+    the domains, what turns lies 20 Å (rms) off it, at -18, amid the resting one, 38 Å. `seed`: of
+    the places.
 
-    **Source:** the two-domain trial of the study of deformation-based methods: within ±25° the arm
-    moves by 1.25 pixels of 4 Å, root mean square.
+    **Source:** the two-domain trials of the study of deformation-based methods: within ±25° and
+    about a pivot at 1 the arm moves by 1.25 pixels of 4 Å, root mean square.
     """
     rng = np.random.default_rng(seed)
-    parts = (_scattered(rng, *_REST), _scattered(rng, *_TURNS), _PIVOT, _AXIS)
+    parts = (_scattered(rng, *_REST), _scattered(rng, *_TURNS), (0.0, 0.0, pivot), _AXIS)
     body, arm, pivot, axis = (jnp.asarray(part, jnp.float32) for part in parts)
     return Hinge(body, arm, pivot, axis, _AMPLITUDE, sigma)
 

@@ -23,13 +23,14 @@ class Regions(NamedTuple):
     """Hold soft masks.
 
     **Fields:** `whole`: the molecule. `moving` and `still`: its parts, `None` where there is no
-    such part. `reach` (Å): root mean square motion in each of the three.
+    such part. `reach` (Å): root mean square motion, and `share` of the molecule, in each of them.
     """
 
     whole: Float[np.ndarray, "n n n"]
     moving: Float[np.ndarray, "n n n"] | None
     still: Float[np.ndarray, "n n n"] | None
     reach: dict[str, float]
+    share: dict[str, float]
 
     def masks(self) -> dict[str, Float[np.ndarray, "n n n"]]:
         """Return the masks there are, by name."""
@@ -47,18 +48,19 @@ def find_regions(
     whole = mask_from_map(volume, voxel_size, None, *TIGHT_MASK)
     core = whole > 0.5
     if not core.any():
-        return Regions(np.ones_like(volume), None, None, {"whole": 0.0})
+        return Regions(np.ones_like(volume), None, None, {"whole": 0.0}, {"whole": 1.0})
     reach = {"whole": _rms(amplitude, core)}
     fast = float(np.percentile(amplitude[core], 95))
     if fast < _NOTICED * voxel_size:
-        return Regions(whole, None, whole, {**reach, "still": reach["whole"]})
+        return Regions(whole, None, None, reach, {"whole": 1.0})
     moves = core & (amplitude >= _SHARE * fast)
     found: dict[str, Float[np.ndarray, "n n n"] | None] = {}
+    share = {"whole": 1.0}
     for name, part in (("moving", moves), ("still", core & ~moves)):
         found[name] = _soft(part) if part.sum() >= _FEWEST else None
         if part.any():
-            reach[name] = _rms(amplitude, part)
-    return Regions(whole, found["moving"], found["still"], reach)
+            reach[name], share[name] = _rms(amplitude, part), float(part.sum() / core.sum())
+    return Regions(whole, found["moving"], found["still"], reach, share)
 
 
 def _rms(amplitude: np.ndarray, part: np.ndarray) -> float:

@@ -88,11 +88,10 @@ def judge(result: DeformedReconstruction, seed: int = 0) -> Verdict:
     # Found in both maps together: neither has the say where the molecule is.
     shown = (np.asarray(result.plain.volume) + np.asarray(result.deformed.volume)) / 2
     regions = find_regions(shown, result.amplitude, result.voxel_size)
-    core = float(regions.whole.sum())
     parts = {
         name: compare(
             result.plain, result.deformed, mask, result.voxel_size, seed,
-            regions.reach.get(name, 0.0), float(mask.sum()) / core,
+            regions.reach[name], regions.share[name],
         )
         for name, mask in regions.masks().items()
     }  # fmt: skip
@@ -116,7 +115,7 @@ def compare(
     gain = float(np.exp(np.mean([np.log(after / before) for before, after in found.values()])))
     extent = box * voxel_size
     resolution = {t: (extent / a, extent / b) for t, (a, b) in found.items()}
-    return Comparison(curves[0], curves[1], resolution, gain, reach, min(share, 1.0))
+    return Comparison(curves[0], curves[1], resolution, gain, reach, share)
 
 
 def _curve(made: Consensus, mask: np.ndarray, seed: int) -> Float[np.ndarray, " shells"]:
