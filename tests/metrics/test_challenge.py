@@ -12,10 +12,12 @@ from vitreous.metrics import (
     neighbourhood_curve,
     neighbourhood_similarity,
     normalise,
+    normalise_b_factor,
     published_rows,
     score_per_conformation,
     score_per_image,
     score_populations,
+    subspace_maps,
 )
 from vitreous.metrics.published import PUBLISHED
 
@@ -89,6 +91,45 @@ def test_captured_variance_is_one_within_the_span_and_less_outside():
     leading = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][0]
     cosine = abs(leading @ basis[0].ravel()) / np.linalg.norm(basis[0])
     assert captured_variance(truth, one, 1) == pytest.approx((cosine, cosine), abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [20, 21])
+def test_one_wave_a_shell_gets_the_amplitude_of_the_formula(n):
+    """Alone in a shell of N points its height is `√(2N) exp(−B k² / 4) / n³`, whatever it was."""
+    voxel, b = 1.5, 170.0
+    place = np.arange(n) - n // 2
+    angles = 2 * np.pi * np.stack(np.meshgrid(place, place, place, indexing="ij")) / n
+    waves = np.stack([np.cos(3 * angles[2]), np.sin(5 * angles[0] + 0.4)])
+    given = np.stack([7 * waves[0] + 0.02 * waves[1], waves[0] - 3 * waves[1]]).astype(np.float32)
+    k = np.fft.fftshift(np.fft.fftfreq(n, 1 / n))
+    radius = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2)
+    heights = [
+        np.sqrt(2 * np.sum(np.rint(radius) == s)) / n**3 * np.exp(-b * (s / n / voxel) ** 2 / 4)
+        for s in (3, 5)
+    ]
+    expected = np.stack([heights[0] * waves[0] + sign * heights[1] * waves[1] for sign in (1, -1)])
+    scale = np.abs(expected).max()
+    made = normalise_b_factor(given, voxel)
+    np.testing.assert_allclose(made / scale, expected / scale, atol=1e-4)
+    # Sixteen voxels hold both waves: the same formula on a coarser grid.
+    place = (np.arange(16) - 8) * 2 * np.pi / 16
+    coarse = subspace_maps(given, voxel)
+    assert coarse.shape == (2, 16, 16, 16)
+    shown = heights[0] * np.cos(3 * place)[None, None] + heights[1] * np.sin(5 * place + 0.4)[
+        :, None, None
+    ] * np.ones((16, 16, 16))
+    np.testing.assert_allclose(coarse[0] / scale, shown / scale, atol=1e-4)
+
+
+def test_sharpening_does_not_change_the_span():
+    truth = maps(6)
+    k = np.fft.fftfreq(BOX)
+    radius = np.rint(BOX * np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2))
+    damping = np.exp(-9 * (radius / BOX) ** 2)
+    blurred = np.fft.ifftn(np.fft.fftn(truth, axes=(1, 2, 3)) * damping, axes=(1, 2, 3)).real
+    plain = np.mean(captured_variance(truth, blurred.astype(np.float32)))
+    pair = [subspace_maps(m.astype(np.float32), 2.0) for m in (truth, blurred)]
+    assert np.mean(captured_variance(*pair)) > 0.999 > 0.99 > plain
 
 
 def test_the_earth_movers_distance_on_a_line():

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vitreous.analysis.sketch import sketch_latent
+from vitreous.metrics.b_factor import subspace_maps
 from vitreous.metrics.map_to_map import MapDistance, captured_variance, map_distances, normalise
 from vitreous.metrics.populations import score_populations
 from vitreous.metrics.volume_scores import score_per_conformation, score_per_image
@@ -70,6 +71,7 @@ def map_sections(
         populations[f"{kind}: KL of the best from the submitted"] = score.kl_forward
         populations[f"{kind}: KL of the submitted from the best"] = score.kl_backward
     rank = min(5, len(true_maps) - 1, len(theirs) - 1)
-    maps[f"captured variance, rank {rank}"] = sum(captured_variance(true_maps, theirs, rank)) / 2
+    coarse = [subspace_maps(m, scored.pixel_size) for m in (true_maps, theirs)]
+    maps[f"captured variance, rank {rank}"] = sum(captured_variance(*coarse, rank)) / 2
     tell("map to map", len(distances), len(distances))
     return {"map to map": maps, "populations": populations}

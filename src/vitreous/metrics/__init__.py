@@ -7,6 +7,7 @@ from vitreous.metrics.association import (
     plane_angle,
     spearman,
 )
+from vitreous.metrics.b_factor import normalise_b_factor, subspace_maps
 from vitreous.metrics.deformation import deformation_distance
 from vitreous.metrics.information_imbalance import (
     Imbalance,
@@ -82,6 +83,7 @@ __all__ = [
     "neighbourhood_curve",
     "neighbourhood_similarity",
     "normalise",
+    "normalise_b_factor",
     "per_image_auc",
     "plane_angle",
     "point_cloud",
@@ -96,5 +98,6 @@ __all__ = [
     "score_populations",
     "spearman",
     "state_accuracy",
+    "subspace_maps",
     "view_distances",
 ]

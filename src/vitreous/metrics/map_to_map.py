@@ -125,7 +125,7 @@ def captured_variance(
 
     With `U S` the left singular vectors and values of the centred true maps and `V` those of the
     submitted ones: `‖Vᵀ U S‖ / ‖Uᵀ U S‖` over `rank` directions, and the same the other way; the
-    challenge takes their mean.
+    challenge takes their mean, of maps that `b_factor.subspace_maps` made comparable.
 
     **Returns:** share of the truth that the submission spans, and of the submission that the
     truth spans; 1 at best.
