@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial import cKDTree
 
-# Å of stretch at which a spring gives half of its largest pull, as a share of the mean edge.
+# Stretch at which a spring has half of the energy it can reach, as a share of the mean edge.
 SOFTNESS = 0.25
 
 
@@ -21,7 +21,8 @@ def neighbour_edges(
     Pairs much longer than usual, across gaps, are replaced by the Gaussian's nearest neighbour.
     """
     count = min(neighbours, len(positions) - 1)
-    distance, index = cKDTree(positions).query(positions, k=count + 1)
+    found = cKDTree(positions).query(positions, k=count + 1)
+    distance, index = (np.asarray(part) for part in found)
     limit = 2.0 * np.median(distance[:, -1])
     near = np.where(distance[:, 1:] <= limit, index[:, 1:], index[:, 1:2])
     first = np.repeat(np.arange(len(positions)), count)

@@ -1,0 +1,84 @@
+"""Settings of a flexible fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vitreous.errors import InputError
+from vitreous.methods.flexible.deformation import DecoderKind
+from vitreous.methods.flexible.rendering import Method
+
+
+@dataclass(frozen=True)
+class FlexibleConfig:
+    """Hold every setting of a fit.
+
+    **Fields**, grouped: *Gaussians* `gaussians` (how many), `initial_model` (map), `atomic_model`
+    (structure), `initial_threshold` (density that belongs to the particle; None chooses),
+    `mask_file` (map: nothing moves outside), `deformation_masks` (folder of masks: rigid bodies).
+    *Field* `zdim`, `decoder`, `modes`, `width`, `depth` (hidden layers). *Loss* `regularization`
+    (gradient of the springs over that of the images), `kld` (strength of the latents' prior),
+    `max_shell` (None: as far as the consensus reaches), `particle_diameter` (Å; None measures it).
+    *Optimiser* `epochs`, `warmup` (epochs in which nothing moves), `batch_size`, `learning_rate`
+    (of the field), `gaussian_rate` (of positions in shares of a width, and of logarithms),
+    `seed`. *Latents* `initial_latents` (run whose latents the fit starts from). *Poses*
+    `refine_poses`, `pose_rate` (Adam step: multiples of 1° and 1 Å). `projection`: how Gaussians
+    are drawn.
+    """
+
+    gaussians: int | None = None
+    initial_model: str | None = None
+    atomic_model: str | None = None
+    initial_threshold: float | None = None
+    mask_file: str | None = None
+    deformation_masks: str | None = None
+    zdim: int = 6
+    decoder: DecoderKind = "factorised"
+    modes: int = 32
+    width: int = 64
+    depth: int = 2
+    regularization: float = 0.9
+    kld: float = 1.0
+    max_shell: int | None = None
+    particle_diameter: float | None = None
+    epochs: int = 60
+    warmup: int = 2
+    batch_size: int = 32
+    learning_rate: float = 5e-3
+    gaussian_rate: float = 3e-3
+    initial_latents: str | None = None
+    refine_poses: bool = False
+    pose_rate: float = 0.02
+    projection: Method = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {
+            "n-latent-dimensions": self.zdim,
+            "n-epochs": self.epochs,
+            "batch-size": self.batch_size,
+            "n-neurons-per-layer": self.width,
+        }
+        if self.gaussians is not None:
+            counts["n-gaussians"] = self.gaussians
+        for flag, value in counts.items():
+            if value < 1:
+                raise InputError(f"--{flag} must be at least 1, not {value}")
+        if self.warmup < 0 or self.warmup >= self.epochs:
+            raise InputError(
+                f"--n-warmup-epochs {self.warmup} leaves none of {self.epochs} epochs to move in"
+            )
+        if self.regularization < 0:
+            raise InputError("--regularization-factor must not be negative")
+        if self.initial_model and self.atomic_model:
+            raise InputError("give --initial-model or --atomic-model, not both")
+
+
+def config_from_dict(values: dict[str, Any]) -> FlexibleConfig:
+    """Rebuild the settings of a run.
+
+    **Raises:** `InputError` for a setting this version does not know.
+    """
+    unknown = sorted(set(values) - set(FlexibleConfig.__dataclass_fields__))
+    if unknown:
+        raise InputError(f"config.yaml: unknown setting {', '.join(unknown)}")
+    return FlexibleConfig(**values)

@@ -1,0 +1,105 @@
+"""The latent of an image, given a model: the mean and spread of its posterior, by Gauss–Newton.
+
+With a prior `N(0, 1)` and white noise, `−log p(z | image)` is a sum of squares; a step solves its
+normal equations. Steps know no learning rate, and the last one's matrix is the precision.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Int
+
+from vitreous.geometry.small_matrices import cholesky, solve_lower_transposed, solve_positive
+
+# z (b, d) → whitened images (b, p), such that −log p = ½ Σ |observed − predicted|².
+Predict = Callable[[Float[Array, "b d"]], Complex[Array, "b p"]]
+# A step goes no further than this many prior standard deviations.
+_LONGEST = 0.7
+
+
+class Posterior(NamedTuple):
+    """Hold latents, their precision matrices, and `½ χ²` with the prior's part."""
+
+    mean: Float[Array, "b d"]
+    precision: Float[Array, "b d d"]
+    energy: Float[Array, " b"]
+
+
+def newton_step(
+    predict: Predict,
+    observed: Complex[Array, "b p"],
+    z: Float[Array, "b d"],
+    prior: float,
+    damping: Float[Array, " b"] | None = None,
+) -> tuple[Float[Array, "b d"], Posterior]:
+    """Propose the next latents.
+
+    **Arguments:** `prior`: its precision. `damping`: ridge, as a share of the diagonal.
+
+    **Returns:** the proposal, and the posterior's shape at `z`.
+    """
+    value, along = jax.linearize(predict, z)
+    directions = jnp.eye(z.shape[1], dtype=z.dtype)
+    slopes = jax.vmap(lambda one: along(jnp.broadcast_to(one, z.shape)))(directions)
+    left = observed - value
+    flat = jnp.concatenate([slopes.real, slopes.imag], axis=-1)
+    right = jnp.concatenate([left.real, left.imag], axis=-1)
+    normal = jnp.einsum("ibp,jbp->bij", flat, flat, precision="highest")
+    normal = normal + prior * directions[None]
+    gradient = jnp.einsum("ibp,bp->bi", flat, right, precision="highest") - prior * z
+    energy = 0.5 * jnp.sum(right * right, axis=-1) + 0.5 * prior * jnp.sum(z * z, axis=-1)
+    held = normal
+    if damping is not None:
+        scale = jnp.diagonal(normal, axis1=-2, axis2=-1) * damping[:, None]
+        held = normal + scale[..., None] * directions[None]
+    step = solve_positive(held, gradient[..., None])[..., 0]
+    length = jnp.linalg.norm(step, axis=-1, keepdims=True)
+    step = step * jnp.minimum(1.0, _LONGEST / jnp.maximum(length, 1e-9))
+    return z + step, Posterior(z, normal, energy)
+
+
+def find_latents(
+    predict: Predict,
+    observed: Complex[Array, "b p"],
+    z: Float[Array, "b d"],
+    prior: float,
+    steps: int | Int[Array, ""],
+) -> Posterior:
+    """Descend from some latents; steps that do not help are undone and damped more."""
+    b, d = z.shape
+    first = Posterior(z, jnp.broadcast_to(jnp.eye(d), (b, d, d)), jnp.full(b, jnp.inf))
+
+    def body(_, carried):
+        at, damping, best = carried
+        proposal, here = newton_step(predict, observed, at, prior, damping)
+        better = here.energy < best.energy
+        best = jax.tree.map(
+            lambda new, old: jnp.where(better.reshape(b, *(1,) * (new.ndim - 1)), new, old),
+            *(here, best),
+        )
+        # After a failure: from the best place again, half as far.
+        back = best.mean + 0.5 * (at - best.mean)
+        at = jnp.where(better[:, None], proposal, back)
+        return at, jnp.where(better, damping * 0.3, damping * 4.0), best
+
+    start = (z, jnp.full(b, 0.1), first)
+    return jax.lax.fori_loop(0, steps, body, start)[2]
+
+
+def draw_latents(
+    posterior: Posterior, mean: Float[Array, "b d"], noise: Float[Array, "b d"]
+) -> Float[Array, "b d"]:
+    """Draw from Gaussians of the posterior's precision about some means."""
+    factor = cholesky(posterior.precision)
+    return mean + solve_lower_transposed(factor, noise[..., None])[..., 0]
+
+
+def starting_points(zdim: int, count: int) -> Float[np.ndarray, "c d"]:
+    """List latents to start a search from: the origin, and ±1.2 along each axis."""
+    points = [np.zeros(zdim)]
+    for sign in (1.2, -1.2):
+        points += [sign * axis for axis in np.eye(zdim)]
+    return np.array(points[: max(count, 1)], np.float32)
