@@ -40,8 +40,9 @@ class HingeTrial:
 
     **Arguments:** `box` and `pixel_size` (Å). `count`: images. `spread`: the hinge's angle lies
     evenly within ± so many degrees; 0 for a rigid molecule. `snr`: over the whole box, None for
-    no noise. `sigma` (Å): of the pseudo-atoms. `pivot` (Å): height of the hinge. `max_shift` (Å). `defocus` (Å), or None for images
-    without a CTF. `seed`: of angles, poses and noise.
+    no noise. `sigma` and `pivot` (Å): of the pseudo-atoms, and of the hinge, see `two_domains`.
+    `max_shift` (Å). `defocus` (Å), or None for images without a CTF. `seed`: of angles, poses and
+    noise.
     """
 
     box: int = 32
@@ -166,9 +167,9 @@ class HingeSet:
 def two_domains(sigma: float = 5.2, pivot: float = 1.0, seed: int = 0) -> Hinge:
     """Build the molecule: 120 pseudo-atoms that rest, 80 that turn about a line along x.
 
-    **Arguments:** `sigma` (Å): of every pseudo-atom. `pivot` (Å): height of that line; at 1, between
-    the domains, what turns lies 20 Å (rms) off it, at -18, amid the resting one, 38 Å. `seed`: of
-    the places.
+    **Arguments:** `sigma` (Å): of every pseudo-atom. `pivot` (Å): height of that line; at 1, where
+    the domains meet, what turns lies 20 Å (rms) off it, at -18, amid the resting one, 38 Å. `seed`:
+    of the places.
 
     **Source:** the two-domain trials of the study of deformation-based methods: within ±25° and
     about a pivot at 1 the arm moves by 1.25 pixels of 4 Å, root mean square.
