@@ -16,104 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from abinitio_scores import Scores, linear_r, map_scores, pose_scores, reached, search_rate
+from abinitio_trials import TRIALS, Trial
 from record import machine, print_table, write_json
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "particles" / "igg-64"
-Scores = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """Say what a test is: how the set is made, the command's words, and what is to be reached.
-
-    `goals`: score → (`"<="` or `">="`, value). `limit`: degrees. `peer`: in words.
-    """
-
-    what: str
-    blobs: dict[str, Any] | None
-    words: tuple[str, ...]
-    goals: dict[str, tuple[str, float]]
-    limit: float | None = None
-    peer: str = "–"
-    symmetry: str = "C1"
-
-
-TRIALS = {
-    "T3": Trial(
-        "search, known volume, 500 images, SNR 0.3",
-        {"kind": "rigid", "images": 500, "snr": 0.3},
-        ("--strategy", "search", "--zdim", "0"),
-        {"median": ("<=", 5.0), "within 10": (">=", 0.92), "images/s": (">=", 100.0)},
-        4.2,
-        "5.95°, 79 % < 10°, 9.9 images/s",
-    ),
-    "T4": Trial(
-        "homogeneous, 1,000 images, SNR 0.3",
-        {"kind": "rigid", "images": 1000, "snr": 0.3},
-        ("--zdim", "0"),
-        {
-            "median": ("<=", 5.5),
-            "within 10": (">=", 0.88),
-            "beyond 90": ("<=", 0.05),
-            "FSC 0.5, px": ("<=", 2.9),
-            "seconds": ("<=", 180.0),
-        },
-        4.2,
-        "14.9°, 42 % < 10°, 270 s",
-    ),
-    "T5": Trial(
-        "heterogeneous, 2,000 images, SNR 0.3",
-        {"kind": "hinge", "images": 2000, "snr": 0.3},
-        ("--zdim", "4"),
-        {
-            "median": ("<=", 7.0),
-            "within 12": (">=", 0.80),
-            "latent r": (">=", 0.85),
-            "seconds": ("<=", 480.0),
-        },
-        4.8,
-        "did not converge at SNR 0.1",
-    ),
-    "T6": Trial(
-        "pseudo-symmetry, 1,000 images, SNR 0.3",
-        {"kind": "twins", "images": 1000, "snr": 0.3},
-        ("--zdim", "0"),
-        {"median": ("<=", 7.0), "right copy": (">=", 0.75)},
-        None,
-        symmetry="C2",
-    ),
-    "amortized": Trial(
-        "amortised alone, 10,000 images, SNR 0.3",
-        {"kind": "rigid", "images": 10000, "snr": 0.3},
-        ("--strategy", "amortized", "--zdim", "0"),
-        {"encoder median": ("<=", 15.0), "median": ("<=", 5.5)},
-        4.2,
-        "chance (116°) after 28,000 presentations",
-    ),
-    "noise": Trial(
-        "pure noise, 500 images",
-        {"kind": "noise", "images": 500},
-        ("--zdim", "0"),
-        {"FSC beyond shell 3": ("<=", 0.143), "says converged": ("<=", 0.0)},
-    ),
-    "igg": Trial(
-        "antibody, 2,000 × 64², SNR 0.1, shifts ±8 Å",
-        None,
-        ("--zdim", "8"),
-        {
-            "median": ("<=", 10.0),
-            "within 20": (">=", 0.75),
-            "state accuracy": (">=", 0.60),
-            "seconds": ("<=", 1200.0),
-        },
-    ),
-}
 SHOWN = [
     "test", "seed", "median", "within 10", "within 12", "within 20", "beyond 90", "shift, px",
     "FSC 0.5, px", "latent r", "state accuracy", "right copy", "encoder median",
@@ -159,61 +72,13 @@ def find_poses(folder: Path, words: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def pose_scores(run: Any, rotation: np.ndarray, shift: np.ndarray, symmetry: str) -> Scores:
-    """Compare the poses of a run with true ones."""
-    from vitreous.metrics.poses import pose_errors
-
-    table = run.table()
-    errors = pose_errors(table.rotation, rotation, table.shift, shift, symmetry)
-    assert errors.shift is not None
-    scores = {
-        "median": float(np.median(errors.angle)),
-        "within 10": float(np.mean(errors.angle < 10)),
-        "within 12": float(np.mean(errors.angle < 12)),
-        "within 20": float(np.mean(errors.angle < 20)),
-        "beyond 90": float(np.mean(errors.angle > 90)),
-        "shift, px": float(np.median(errors.shift)) / run.pixel_size,
-    }
-    if symmetry != "C1":
-        scores["right copy"] = float(np.mean(errors.copy == 0))
-    encoder = run.path / "encoder_poses.npz"
-    if encoder.is_file():
-        with np.load(encoder) as poses:
-            first = pose_errors(poses["rotation"], rotation, symmetry=symmetry)
-        scores["encoder median"] = float(np.median(first.angle))
-    return scores
-
-
-def map_scores(run: Any, truth: np.ndarray) -> Scores:
-    """Compare the map with the true one after alignment; 0.5 in pixels, box / shell."""
-    import jax.numpy as jnp
-
-    from vitreous.maps import read_map
-    from vitreous.reconstruction.fsc import crossing, fourier_shell_correlation
-    from vitreous.reconstruction.volume_alignment import align_volumes
-
-    found = read_map(run.path / "volumes" / "consensus.mrc").data
-    laid = align_volumes(found, truth).apply(found)
-    curve = np.asarray(fourier_shell_correlation(jnp.asarray(laid), jnp.asarray(truth)))
-    shell = crossing(curve, 0.5)
-    return {"FSC 0.5, px": 2.0 if shell is None else len(truth) / max(shell, 1e-6)}
-
-
-def linear_r(latents: np.ndarray, angle: np.ndarray) -> float:
-    """Correlate an angle with the best linear function of the latents."""
-    design = np.concatenate([latents, np.ones((len(latents), 1))], axis=1)
-    fitted = design @ np.linalg.lstsq(design, angle, rcond=None)[0]
-    return float(np.corrcoef(fitted, angle)[0, 1])
-
-
 def run_blobs(folder: Path, name: str, trial: Trial, seed: int, words: list[str]) -> Scores:
     """Run and score one simulated set."""
     from vitreous.training.run import Run
 
     blobs = write_blobs(folder, trial, seed)
     words = [*trial.words, *words, "--seed", str(seed)]
-    if name == "T3":
-        words += ["--initial-map", str(folder / "truth.mrc")]
+    words = [word.replace("TRUTH", str(folder / "truth.mrc")) for word in words]
     scores: Scores = {"seconds": find_poses(folder, words)}
     run = Run.open(folder / "run")
     told = json.loads((run.path / "found.json").read_text())
@@ -231,12 +96,6 @@ def run_blobs(folder: Path, name: str, trial: Trial, seed: int, words: list[str]
     return scores
 
 
-def search_rate(told: dict, images: int) -> Scores:
-    """Return the fastest rate that the history tells; compilation slows the first epochs."""
-    rates = [e["images_per_second"] for e in told["history"] if "images_per_second" in e]
-    return {"images/s": float(max(rates))} if rates else {}
-
-
 def run_igg(folder: Path, data: Path, trial: Trial, seed: int, words: list[str]) -> Scores:
     """Run and score the antibody."""
     from vitreous.metrics.neighbours import state_accuracy
@@ -251,18 +110,6 @@ def run_igg(folder: Path, data: Path, trial: Trial, seed: int, words: list[str])
     scores |= pose_scores(run, truth.rotation, truth.shift, "C1")
     scores["state accuracy"] = state_accuracy(run.latents().mean, truth.labels)
     return scores
-
-
-def reached(scores: Scores, goals: dict[str, tuple[str, float]]) -> dict[str, bool]:
-    """Say which goals are reached."""
-    compare: dict[str, Callable[[float, float], bool]] = {
-        "<=": lambda a, b: a <= b,
-        ">=": lambda a, b: a >= b,
-    }
-    return {
-        name: name in scores and compare[sign](scores[name], value)
-        for name, (sign, value) in goals.items()
-    }
 
 
 def main() -> None:

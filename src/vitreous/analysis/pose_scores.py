@@ -14,14 +14,18 @@ from vitreous.training.run import Run
 Decode = Callable[[np.ndarray], np.ndarray]
 
 
-def score_poses(table: ParticleTable, truth: Truth) -> tuple[dict[str, float], Alignment] | None:
+def score_poses(
+    table: ParticleTable, truth: Truth, symmetry: str = "C1"
+) -> tuple[dict[str, float], Alignment] | None:
     """Compare poses after global alignment, both hands tried; None if one side knows none.
+
+    **Arguments:** `symmetry`: point group modulo which poses are compared.
 
     **Returns:** the scores, and how volumes of the run lie in the frame of the truth.
     """
     if table.rotation is None or truth.rotation is None:
         return None
-    errors = pose_errors(table.rotation, truth.rotation, table.shift, truth.shift)
+    errors = pose_errors(table.rotation, truth.rotation, table.shift, truth.shift, symmetry)
     figures = errors.summary()
     scores = {
         "pose error, median (°)": figures.median,
@@ -51,7 +55,8 @@ def score_found_poses(
     """
     posed = None
     if table is not None and (run.path / "poses.npz").is_file():
-        posed = score_poses(table, truth)
+        symmetry = run.config.get("abinitio", {}).get("symmetry", "C1")
+        posed = score_poses(table, truth, symmetry)
     if posed is None:
         return {}, decode
     scores, alignment = posed

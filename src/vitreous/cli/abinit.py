@@ -38,7 +38,7 @@ def abinit(
 
     Poses in the table are not looked at. Writes `particles.star` with the poses found, the map
     with its half maps and FSC, both hands, latents with --zdim, and `report.html`; it says
-    whether the fit converged.
+    whether the fit converged. `--load RUN` begins with what an earlier run found.
 
     Example: `vitreous abinit particles.star -o run`
     """
@@ -51,13 +51,17 @@ def abinit(
 
     level = logging.INFO if place.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s")
-    data = DataOptions(**which.arguments(), **images.arguments(), contrast=sign.contrast())
+    arguments = which.arguments() | images.arguments()
+    data = DataOptions(**arguments, contrast=sign.contrast(), tilts=model.ntilts)
+    seed, load = None, place.load
     if particles.suffix == ".json":
-        particles, outdir, config, data = _seed_run(particles, outdir, data)
-    else:
-        config = _config(model, place)
+        particles, outdir, seed, data = _seed_run(particles, outdir, data)
+        load = load or seed.load
     if outdir is None:
         raise InputError("no folder for the run: give -o FOLDER")
+    earlier = _other_run(load, outdir)
+    config = _config(model, place, earlier) if seed is None else replace(seed, load=earlier)
+    resume = place.resume or (load is not None and earlier is None)
     with Stages() as stages:
         run = train_abinitio(
             particles,
@@ -65,15 +69,34 @@ def abinit(
             config,
             data,
             overwrite=place.overwrite,
-            resume=place.goes_on(outdir),
+            resume=resume,
             progress=stages,
+            resume_command=_resume_command(),
         )
     _tell(run)
     if not no_analysis:
         _analyze(run)
 
 
-def _config(model: ModelFlags, place: PlaceFlags) -> "AbinitioConfig":
+def _other_run(load: str | None, outdir: Path) -> str | None:
+    """Return the run that `--load` names, or None if it is the one in `outdir`."""
+    if load is None or load == "latest":
+        return None
+    target = Path(load).absolute()
+    folders = [f for f in (target, *target.parents) if (f / "config.yaml").is_file()]
+    if not folders:
+        raise InputError(f"--load {load}: not in a run folder, which has a config.yaml")
+    return None if folders[0] == outdir.absolute() else str(folders[0])
+
+
+def _resume_command() -> str:
+    from vitreous.cli.common import resume_command
+
+    command = resume_command()
+    return command if "--resume" in command.split() else f"{command} --resume"
+
+
+def _config(model: ModelFlags, place: PlaceFlags, earlier: str | None) -> "AbinitioConfig":
     from vitreous.methods.abinitio.config import AbinitioConfig
 
     initial = None if model.initial_map is None else str(model.initial_map)
@@ -90,6 +113,9 @@ def _config(model: ModelFlags, place: PlaceFlags) -> "AbinitioConfig":
             max_shift=0.0 if model.no_trans else model.max_shift,
             max_shell=model.max_shell,
             initial_map=initial,
+            load=earlier,
+            keep_map=model.keep_map,
+            search_images=model.search_images,
         ),
     )
 
@@ -110,7 +136,11 @@ def _seed_run(
     known = chosen(ctf=files.ctf, ind=files.ind, poses=files.pose, normalization=files.norm)
     data = replace(data, lazy=data.lazy or files.lazy, **known)
     config = AbinitioConfig(
-        strategy="amortized", zdim=amortised.z_dim, seed=amortised.seed, amortised=amortised
+        strategy="amortized",
+        zdim=amortised.z_dim,
+        seed=amortised.seed,
+        amortised=amortised,
+        load=files.load,
     )
     return Path(files.particles), outdir, config, data
 

@@ -38,6 +38,16 @@ class ModelFlags:
     initial_map: Annotated[
         Path | None, typer.Option(help="Map (.mrc) to begin with, instead of random starts.")
     ] = None
+    keep_map: Annotated[
+        bool, typer.Option("--keep-map", help="Find poses for that map; leave it as it is.")
+    ] = False
+    search_images: Annotated[
+        int, typer.Option(help="With auto: most images searched; beyond, an encoder learns first.")
+    ] = 20000
+    ntilts: Annotated[
+        int | None,
+        typer.Option("--ntilts", min=1, help="Of tilt series: 1, the first image of each."),
+    ] = None
 
 
 def chosen(**values: Any) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from vitreous.methods.abinitio.exhaustive import (
     no_evidence,
     promising,
     score_all,
-    shift_grid,
-    trial_grid,
     trials,
 )
+from vitreous.methods.abinitio.orientations import shift_grid, trial_grid
 from vitreous.reconstruction.weighed import Weighed, shift_phases
 
 PIXELS = FourierPixels(16, 5)

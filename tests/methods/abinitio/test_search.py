@@ -6,40 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vitreous.errors import InputError
+from vitreous.methods.abinitio.beginning import check_images
 from vitreous.methods.abinitio.config import AbinitioConfig, config_from_dict, config_to_dict
 from vitreous.methods.abinitio.halves import Halves
 from vitreous.methods.abinitio.low_resolution import Estimate
 from vitreous.methods.abinitio.progress import Progress, load_progress, save_progress
 from vitreous.methods.abinitio.reference import MapSums
-from vitreous.methods.abinitio.search import SearchOptions, search, shows_dark
-from vitreous.methods.abinitio.setting import Setting
+from vitreous.methods.abinitio.search import shows_dark
 from vitreous.methods.abinitio.verdict import judge
-from vitreous.metrics.poses import pose_errors
-from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.pose_refinement import Poses
-from vitreous.simulation.blobs import MemoryImages, blob_set
-
-
-@pytest.mark.slow
-def test_poses_are_found_from_dark_images_alone(tmp_path):
-    some = blob_set("rigid", 300, 1.0, 0)
-    dark = MemoryImages(-some.source.images)
-    data = PreparedImages.build(some.table, dark)
-    told = []
-    setting = Setting(data, 10.0, 2.0, 1, "C1", 100, 0, lambda *words: told.append(words))
-    store = tmp_path / "search.npz"
-    found = search(setting, SearchOptions(restarts=1, passes=2), store=store)
-    assert found.is_dark
-    errors = pose_errors(found.rotation, some.rotation, found.shift, some.shift)
-    # The bound of these images is a median of 1.9°; wrong modes are none of the method's business.
-    assert np.median(errors.angle) < 5
-    assert np.mean(errors.angle < 20) > 0.9
-    assert np.median(errors.shift) < 2
-    assert (found.fsc[1:7] > 0.8).all()
-    assert {words[0] for words in told} >= {"start 1 of 1", "half set 2", "passes", "joint"}
-    # What is stored is where the joint phase began: going on from there gives the same.
-    again = search(setting, SearchOptions(restarts=1, passes=2), store=store)
-    np.testing.assert_array_equal(again.rotation, found.rotation)
+from vitreous.simulation.blobs import blob_set
 
 
 def test_half_maps_that_agree_only_where_they_began_are_not_believed():
@@ -93,3 +70,16 @@ def test_progress_comes_back_whole(tmp_path):
 def test_settings_survive_the_run_folder():
     config = AbinitioConfig(strategy="search", zdim=2, symmetry="C3", max_shift=5.0)
     assert config_from_dict(config_to_dict(config)) == config
+    earlier = config_to_dict(config)
+    earlier["large"] = earlier.pop("search_images")
+    assert config_from_dict(earlier) == config
+
+
+def test_tilt_series_are_refused_with_what_can_be_done():
+    table = blob_set("rigid", 60, box=16).table
+    check_images(table, "set.star")
+    with pytest.raises(InputError, match=r"60 tilt images of 20 particles.*--ntilts 1"):
+        check_images(table.replace(particle=np.arange(60) // 3), "set.star")
+    check_images(table.replace(particle=np.arange(60)), "set.star")
+    with pytest.raises(InputError, match="too few"):
+        check_images(table.select(np.arange(9)), "set.star")

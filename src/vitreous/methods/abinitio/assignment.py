@@ -144,7 +144,9 @@ def everywhere(
 ) -> Poses:
     """Find the most promising poses of a grid, no two of them neighbours."""
     scores = score_all(weighed, tried, pixels)
-    place, shift, score = promising(scores, neighbours, classes, _ON_GRID)
+    # Of a highly symmetric molecule there is no more to try.
+    count = min(_ON_GRID, classes * len(tried.rotation))
+    place, shift, score = promising(scores, neighbours, classes, count)
     q = len(tried.rotation)
     state = (place // q).astype(jnp.int32)
     return Poses(tried.rotation[place % q], tried.shift[shift], state, score)

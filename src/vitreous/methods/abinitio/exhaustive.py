@@ -5,21 +5,14 @@ batch at all poses are one product of (images · shifts, pixels) with (pixels, r
 the images add to every slice is its transpose.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.geometry.rotations import matrix_to_quaternion, rotation_vector_to_matrix
-from vitreous.geometry.so3_grid import angular_step, so3_grid
 from vitreous.reconstruction.weighed import Weighed, shift_phases
-
-# A rotation is looked at if it scores higher than this many around it.
-_NEIGHBOURS = 10
 
 
 class Trials(NamedTuple):
@@ -54,15 +47,6 @@ def trials(
     """Lay slices out for `score_all`."""
     planes = jnp.concatenate([slices.real, slices.imag], axis=-1)
     return Trials(rotation, planes, slices.real**2 + slices.imag**2, shift)
-
-
-def shift_grid(reach: float, step: float) -> Float[np.ndarray, "s 2"]:
-    """Lay a grid of shifts over a disc, the centre among them; in units of the arguments."""
-    count = int(np.ceil(reach / step - 1e-6))
-    axis = np.arange(-count, count + 1) * (reach / max(count, 1))
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    inside = np.linalg.norm(grid, axis=-1) <= 1.2 * reach + 1e-6
-    return grid[inside].astype(np.float32)
 
 
 def score_all(weighed: Weighed, tried: Trials, pixels: FourierPixels) -> Scores:
@@ -155,36 +139,3 @@ def promising(
     _, place = jax.lax.top_k(rank, count)
     shift = jnp.take_along_axis(where, place, axis=1)
     return place, shift, jnp.take_along_axis(best, place, axis=1)
-
-
-@lru_cache(maxsize=4)
-def trial_grid(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lay a grid of rotations twice, one turned against the other, and find who is near whom.
-
-    **Returns:** rotations `(q, 3, 3)`, and the places of those around each, `(q, m)` int32.
-    """
-    from scipy.spatial import cKDTree
-
-    grid = so3_grid(order)
-    turn = np.asarray(rotation_vector_to_matrix(np.array([31.0, -47.0, 12.0])))
-    both = np.concatenate([grid, grid @ turn]).astype(np.float32)
-    quaternion = np.asarray(matrix_to_quaternion(both))
-    tree = cKDTree(np.concatenate([quaternion, -quaternion]))
-    near = np.asarray(tree.query(quaternion, k=_NEIGHBOURS + 1)[1])
-    return both, (near[:, 1:] % len(both)).astype(np.int32)
-
-
-def shift_step(box: int, shell: int) -> float:
-    """Return how far apart shifts may lie for a band, in pixels: a quarter of its finest wave."""
-    return box / (4 * shell)
-
-
-def order_for_shell(shell: int, box: int, radius: float) -> int:
-    """Choose the grid of rotations for a band: a step moves the rim by half its finest wave.
-
-    **Arguments:** `radius`: of the particle, in pixels.
-    """
-    for order in range(1, 4):
-        if np.deg2rad(angular_step(order)) * radius <= 0.75 * box / shell:
-            return order
-    return 4

@@ -5,39 +5,25 @@
 
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from vitreous.errors import InputError
+from vitreous.errors import InputError, Interrupted
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.geometry.resample import resample
-from vitreous.maps import read_map
-from vitreous.methods.abinitio.amortised.train import train_amortised
+from vitreous.methods.abinitio.beginning import check_images, read_beginning
 from vitreous.methods.abinitio.config import AbinitioConfig, config_from_dict, config_to_dict
-from vitreous.methods.abinitio.conformations import add_conformations
-from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.live import LiveFigures
 from vitreous.methods.abinitio.outputs import write_found
-from vitreous.methods.abinitio.search import SearchOptions, Watch, refine_found, search
-from vitreous.methods.abinitio.setting import Setting
+from vitreous.methods.abinitio.strategy import STORE, Told, find_poses
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
 from vitreous.training.progress import run_log
 from vitreous.training.run import Run
+from vitreous.training.signals import StopRequest, stop_on_signal
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
-# Of half the box, before the particle has been measured; and of the box, how far it may lie off.
-_RADIUS_SHARE, _SHIFT_SHARE = 0.62, 0.1
-_STORE = "search.npz"
-_LEAST_IMAGES = 50
 
 
 def train_abinitio(
@@ -48,17 +34,19 @@ def train_abinitio(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Told | None = None,
+    resume_command: str = "vitreous abinit … --resume",
 ) -> Run:
     """Find poses, and a map or a landscape, from images alone.
 
     **Arguments:** `particles`: `.star`, `.cs`, `.txt`, `.mrcs`; poses in it are not looked at.
     `outdir`: the run folder. `resume`: go on with an unfinished run. `progress`: called with a
-    phase's name, how much of it is done and how much there is.
+    phase's name, how much of it is done and how much there is. `resume_command`: told whoever
+    stops the fit.
 
     **Returns:** the finished run; `outputs.write_found` says which files it holds.
 
-    **Raises:** `InputError` for input that cannot be used.
+    **Raises:** `InputError` for input that cannot be used; `Interrupted` after SIGTERM or SIGUSR1.
     """
     config, data = config or AbinitioConfig(), data or DataOptions()
     arguments = data.particle_arguments(particles)
@@ -73,16 +61,13 @@ def train_abinitio(
     else:
         Run.check_vacant(outdir, overwrite)
     table = read_checked(arguments, poses=False)
-    if len(table) < _LEAST_IMAGES:
-        raise InputError(
-            f"{particles}: {len(table)} images are too few to find poses: at least {_LEAST_IMAGES}"
-        )
+    check_images(table, particles)
     if resume and run.config["images"] != len(table):
         raise InputError(
             f"{run.path}: was made from {run.config['images']} images, now there are {len(table)}"
         )
     source = ImageSource(table)
-    initial = _read_initial(config, source.box)
+    begin = read_beginning(config, table, source.box)
     if not resume:
         run = Run.create(
             outdir,
@@ -97,142 +82,37 @@ def train_abinitio(
             },
             overwrite=overwrite,
         )
-        (run.path / _STORE).unlink(missing_ok=True)
-    with run_log(run.path):
-        images = _prepare(run, table, source, config, data)
+        (run.path / STORE).unlink(missing_ok=True)
+    with run_log(run.path), stop_on_signal() as stop:
+        is_open = data.contrast == "auto" and begin.contrast is None
+        contrast = begin.contrast if data.contrast == "auto" else data.contrast
+        images = _prepare(run, table, source, config, data, contrast or "white")
         with LiveFigures(run) as pictures:
             scale = images.normalization.fourier_scale(images.box)
 
             def watch(rotation, volume, fsc, history) -> None:
                 pictures.show(rotation, volume * scale, fsc, history)
 
-            found = find_poses(
-                images, config, run, initial, progress, watch, data.contrast == "auto"
-            )
+            told = _stopping(progress, stop, resume_command)
+            found = find_poses(images, config, run, begin, told, watch, is_open)
         write_found(run, table, found)
-        (run.path / _STORE).unlink(missing_ok=True)
+        (run.path / STORE).unlink(missing_ok=True)
     return run
 
 
-def find_poses(
-    data: PreparedImages,
-    config: AbinitioConfig,
-    run: Run,
-    initial: Float[np.ndarray, "n n n"] | None = None,
-    progress: Progress | None = None,
-    watch: Watch | None = None,
-    may_invert: bool = True,
-) -> Found:
-    """Find poses by the strategy that is asked for; see `train_abinitio`.
+def _stopping(progress: Told | None, stop: StopRequest, command: str) -> Told:
+    """Tell progress on, and stop between two steps if a signal asked for it.
 
-    **Arguments:** `initial`: a map in the units of the images. `watch`, `may_invert`: see `search`.
+    Whatever was finished is on disk by then; a step that is done again comes out the same.
     """
-    told = progress or (lambda phase, done, of: None)
-    setting = surroundings(data, config, told)
-    run.update_config(
-        particle_radius=setting.radius, shift_reach=setting.reach, strategy=config.strategy
-    )
-    if config.strategy == "amortized":
-        return _amortised(data, config, run, initial)
-    store = run.path / _STORE
-    volumes = None if initial is None else _prepared_units(initial, data)[None]
-    options = SearchOptions(config.restarts, config.passes, may_invert)
-    if config.strategy == "auto" and len(data) > config.large:
-        return _encoder_in_between(setting, options, config, run, volumes, store)
-    if config.strategy == "auto":
-        logger.info(
-            "%d images: a search through all of them costs less than an encoder, which is skipped",
-            len(data),
-        )
-    found = search(setting, options, volumes, store, watch)
-    if config.zdim:
-        landscape = setting.inverted() if found.is_dark else setting
-        found = add_conformations(landscape, found, config.zdim)
-    return found
 
+    def told(phase: str, done: int, of: int) -> None:
+        if progress is not None:
+            progress(phase, done, of)
+        if stop.signal is not None:
+            raise Interrupted(f"stopped by {stop.signal.name} ({phase}); continue with: {command}")
 
-def surroundings(data: PreparedImages, config: AbinitioConfig, progress: Progress) -> Setting:
-    """Say what all phases of a search share."""
-    size = np.asarray(data.table.pixel_size)
-    if np.ptp(size) > 0.01 * size.mean():
-        raise InputError(
-            f"{data.table.path}: pixel sizes from {size.min():g} to {size.max():g} Å; poses are "
-            "searched on one grid: bring the images to one pixel size first"
-        )
-    pixel = float(np.median(size))
-    radius = _RADIUS_SHARE * data.box / 2
-    if config.particle_diameter is not None:
-        radius = float(np.clip(config.particle_diameter / 2 / pixel, 3, 0.48 * data.box))
-    reach = _SHIFT_SHARE * data.box
-    if config.max_shift is not None:
-        # Half a pixel off is as good as centred, and leaves room for a map that is not.
-        reach = max(config.max_shift / pixel, 0.5)
-
-    def report(phase: str, done: int, of: int, words: str) -> None:
-        progress(phase, done, of)
-
-    return Setting(data, radius, reach, 1, config.symmetry, config.batch_size, config.seed, report)
-
-
-def _amortised(data: PreparedImages, config: AbinitioConfig, run: Run, initial) -> Found:
-    volume = None if initial is None else np.asarray(_prepared_units(initial, data))
-    settings = replace(
-        config.amortised, z_dim=config.zdim, seed=config.seed, symmetry=config.symmetry
-    )
-    return train_amortised(data, settings, run, volume=volume)
-
-
-def _encoder_in_between(
-    setting: Setting, options: SearchOptions, config: AbinitioConfig, run: Run, volumes, store: Path
-) -> Found:
-    """Search on a part of the images, train an encoder on what was found, refine what it says."""
-    data = setting.data
-    some = np.random.default_rng((config.seed, 9)).permutation(len(data))[: config.large // 2]
-    logger.info("searching on %d of %d images: a first map", len(some), len(data))
-    first = search(replace(setting, data=subset(data, np.sort(some))), options, volumes, store)
-    logger.info("%s; an encoder learns poses from this map", first.verdict)
-    if first.is_dark:
-        setting = setting.inverted()
-    settings = replace(config.amortised, z_dim=0, seed=config.seed, symmetry=config.symmetry)
-    told = train_amortised(setting.data, settings, run, logger.info, volume=first.volumes[0])
-    logger.info("refining the poses that the encoder proposes")
-    found = replace(refine_found(setting, told, options), is_dark=first.is_dark)
-    return add_conformations(setting, found, config.zdim) if config.zdim else found
-
-
-def subset(data: PreparedImages, rows: np.ndarray) -> PreparedImages:
-    """Return some of the images, prepared as all are."""
-    table = data.table.select(rows)
-    return PreparedImages.build(
-        table,
-        ImageSource(table),
-        pixels=data.recipe.pixels,
-        window_radius=data.recipe.window_radius,
-        invert=data.recipe.invert,
-        storage=data.recipe.storage,
-        normalization=data.normalization,
-        mesh=data.mesh,
-    )
-
-
-def _read_initial(config: AbinitioConfig, box: int) -> Float[np.ndarray, "n n n"] | None:
-    if config.initial_map is None:
-        return None
-    volume = np.asarray(read_map(config.initial_map).data, np.float32)
-    if len(set(volume.shape)) != 1:
-        raise InputError(f"{config.initial_map}: a box of {volume.shape}, not a cube")
-    if not np.ptp(volume) > 0:
-        raise InputError(f"{config.initial_map}: the map is empty")
-    if volume.shape[0] != box:
-        volume = np.asarray(resample(jnp.asarray(volume), box, 3))
-    return volume
-
-
-def _prepared_units(
-    volume: Float[np.ndarray, "n n n"], data: PreparedImages
-) -> Float[Array, "..."]:
-    """Scale a map in the units of the images (a projection is the sum of voxels) to theirs."""
-    return jnp.asarray(volume / data.normalization.fourier_scale(data.box), jnp.float32)
+    return told
 
 
 def _prepare(
@@ -241,10 +121,11 @@ def _prepare(
     source: ImageSource,
     config: AbinitioConfig,
     data: DataOptions,
+    contrast: str,
 ) -> PreparedImages:
     last = (source.box - 1) // 2
     pixels = FourierPixels(source.box, min(config.max_shell or last, last))
-    contrast = run.config.get("contrast", "white" if data.contrast == "auto" else data.contrast)
+    contrast = run.config.get("contrast", contrast)
     stored = run.config.get("normalization")
     images = prepared_images(table, source, data, pixels, contrast, stored)
     run.update_config(normalization=[float(x) for x in images.normalization], contrast=contrast)

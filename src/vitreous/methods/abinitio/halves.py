@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vitreous.geometry.rotations import geodesic_distance, random_rotations
+from vitreous.geometry.point_groups import point_group
 from vitreous.imaging.fourier_grid import FourierGrid, GridShape
 from vitreous.methods.abinitio.assignment import (
     KEPT,
@@ -23,13 +23,14 @@ from vitreous.methods.abinitio.assignment import (
     follow_poses,
     search_poses,
 )
-from vitreous.methods.abinitio.exhaustive import (
-    Trials,
+from vitreous.methods.abinitio.exhaustive import Trials, trials
+from vitreous.methods.abinitio.orientations import (
+    moved_angle,
     order_for_shell,
     shift_grid,
     shift_step,
     trial_grid,
-    trials,
+    turned,
 )
 from vitreous.methods.abinitio.reference import (
     MapSums,
@@ -133,9 +134,9 @@ class _Tried(NamedTuple):
 
 
 def _trials(setting: Setting, volumes, low_shell: int, bands: Bands, key) -> _Tried:
-    grid, neighbours = trial_grid(order_for_shell(low_shell, setting.box, setting.radius))
-    turn = random_rotations(key, 1)[0]
-    rotation = jnp.einsum("qij,jk->qik", jnp.asarray(grid), turn, precision="highest")
+    order = order_for_shell(low_shell, setting.box, setting.radius)
+    grid, neighbours = trial_grid(order, setting.alike)
+    rotation = turned(grid, key, point_group(setting.alike))
     shifts = jnp.asarray(shift_grid(setting.reach, shift_step(setting.box, low_shell)))
     slices = slices_of(volumes, rotation, setting.pixels, bands.low)
     return _Tried(trials(rotation, slices, shifts), jnp.asarray(neighbours))
@@ -203,7 +204,9 @@ def _next(setting, halves, sums: MapSums, residual, images, found, before) -> Ha
     share = sum(residual[1:], residual[0]) / jnp.maximum(jnp.asarray(number) * images, 1)
     noise = jnp.where(jnp.asarray(number > 0), halves.noise * jnp.clip(share, 0.2, 2), halves.noise)
     noise = noise.at[0].set(noise[1])
-    moved = None if before is None else geodesic_distance(found.rotation[:, 0], before)
+    moved = None
+    if before is not None:
+        moved = moved_angle(found.rotation[:, 0], before, point_group(setting.alike))
     reach = np.linalg.norm(found.shift[:, 0], axis=-1)
     return replace(
         halves,

@@ -15,18 +15,22 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.geometry.point_groups import point_group
 from vitreous.geometry.rotations import random_rotations
 from vitreous.geometry.shells import shell_sum
-from vitreous.geometry.so3_grid import so3_grid
 from vitreous.methods.abinitio.exhaustive import (
     SliceEvidence,
     Trials,
     add_softly,
     no_evidence,
+    trials,
+)
+from vitreous.methods.abinitio.orientations import (
     order_for_shell,
     shift_grid,
     shift_step,
-    trials,
+    turned,
+    unit_grid,
 )
 from vitreous.methods.abinitio.reference import (
     MapSums,
@@ -107,9 +111,8 @@ class _Round:
         self.setting, self.pixels = setting, setting.pixels
         self.shell, self.noise = shell, estimate.noise
         self.count = self.pixels.count_up_to(shell)
-        grid = so3_grid(order_for_shell(shell, setting.box, setting.radius))
-        turn = random_rotations(key, 1)[0]
-        rotation = jnp.einsum("qij,jk->qik", jnp.asarray(grid), turn, precision="highest")
+        grid = unit_grid(order_for_shell(shell, setting.box, setting.radius), setting.alike)
+        rotation = turned(grid, key, point_group(setting.alike))
         shifts = shift_grid(setting.reach, shift_step(setting.box, shell))
         slices = slices_of(estimate.volumes, rotation, self.pixels, self.count)
         self.tried = trials(rotation, slices, jnp.asarray(shifts))
@@ -123,7 +126,8 @@ class _Round:
 
     def maps(self, total: SliceEvidence, images: int) -> Estimate:
         setting = self.setting
-        sums = self._symmetric_sums(total)
+        rotation, classes = self.tried.rotation, setting.classes
+        sums = symmetric_sums(setting, rotation, total.numerator, total.weight, classes)
         volumes = maps_by_power(sums, setting.mask, self.shell + 1)
         volumes = recentred(volumes, setting.copies())
         number = jnp.asarray(images, jnp.float32)
@@ -131,18 +135,26 @@ class _Round:
         evidence, edge = float(total.evidence) / images, float(total.edge) / images
         return Estimate(volumes, noise, evidence, edge)
 
-    def _symmetric_sums(self, total: SliceEvidence) -> MapSums:
-        parts = [
-            sums_of_slices(
-                jnp.einsum("qij,jk->qik", self.tried.rotation, copy, precision="highest"),
-                total.numerator,
-                total.weight,
-                self.pixels,
-                self.setting.classes,
-            )
-            for copy in jnp.asarray(self.setting.copies(), jnp.float32)
-        ]
-        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *parts)
+
+def symmetric_sums(
+    setting: Setting,
+    rotation: Float[Array, "q 3 3"],
+    numerator: Float[Array, "cq pp"],
+    weight: Float[Array, "cq p"],
+    count: int,
+) -> MapSums:
+    """Bring slices together in each of `count` maps, at all copies of their rotations."""
+    parts = [
+        sums_of_slices(
+            jnp.einsum("qij,jk->qik", rotation, copy, precision="highest"),
+            numerator,
+            weight,
+            setting.pixels,
+            count,
+        )
+        for copy in jnp.asarray(setting.copies(), jnp.float32)
+    ]
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *parts)
 
 
 def recentred(
@@ -172,7 +184,7 @@ def random_start(setting: Setting, rows: Int[np.ndarray, " m"], key: jax.Array) 
             weights.append(weighed.power)
         numerator, weight = jnp.concatenate(planes), jnp.concatenate(weights)
         turns = random_rotations(draw, len(numerator))
-        sums = sums_of_slices(turns, numerator, weight, pixels, 1)
+        sums = symmetric_sums(setting, turns, numerator, weight, count=1)
         volumes.append(maps_by_power(sums, setting.mask, shell + 1)[0])
     return Estimate(jnp.stack(volumes), noise)
 

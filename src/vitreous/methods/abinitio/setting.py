@@ -68,6 +68,11 @@ class Setting:
         """Return the rotations of the point group, the identity first."""
         return point_group(self.symmetry)
 
+    @property
+    def alike(self) -> str:
+        """Say which point group makes poses alike: of several maps each may break the symmetry."""
+        return self.symmetry if self.classes == 1 else "C1"
+
     def with_classes(self, count: int) -> "Setting":
         """Return the setting of another number of maps."""
         return replace(self, classes=count)

@@ -6,6 +6,7 @@ from jaxtyping import Float
 
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import agreement
+from vitreous.methods.abinitio.orientations import spread_over_copies
 from vitreous.methods.abinitio.progress import Progress
 from vitreous.methods.abinitio.reference import MapSums, maps_unfiltered
 from vitreous.methods.abinitio.setting import Setting
@@ -39,8 +40,10 @@ def conclude(setting: Setting, done: Progress) -> Found:
     sizes = np.asarray(setting.data.table.pixel_size, np.float32)
     poses: Poses = halves.poses
     converged, verdict = judge(fsc, done.rests)
+    # Views from everywhere, for maps that are made without symmetry later.
+    rotation = spread_over_copies(np.asarray(poses.rotation[:, 0]), setting.copies(), setting.seed)
     return Found(
-        rotation=np.asarray(poses.rotation[:, 0]),
+        rotation=rotation,
         shift=np.asarray(poses.shift[:, 0]) * sizes[:, None],
         volumes=volumes,
         half_maps=np.stack(plain),

@@ -35,6 +35,11 @@ class PoseModel(eqx.Module):
     frame: Frame = eqx.field(static=True)
     config: AmortisedConfig = eqx.field(static=True)
 
+    @property
+    def hypotheses(self) -> int:
+        """Number of poses that an image is given."""
+        return self.config.heads * (8 if self.config.equivariant else 1)
+
 
 class Predicted(NamedTuple):
     """Hold the likeliest poses of each image, best first.

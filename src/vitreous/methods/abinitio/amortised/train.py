@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
+from vitreous.files import atomic_path
 from vitreous.geometry.resample import resample
 from vitreous.methods.abinitio.amortised.config import AmortisedConfig, config_from_dict
 from vitreous.methods.abinitio.amortised.field_training import after_poses, train_field
 from vitreous.methods.abinitio.amortised.frame import Frame
 from vitreous.methods.abinitio.amortised.gradient import Known
-from vitreous.methods.abinitio.amortised.model import PoseModel, predict
+from vitreous.methods.abinitio.amortised.model import PoseModel, Predicted, predict
 from vitreous.methods.abinitio.amortised.reference import Reference
 from vitreous.methods.abinitio.amortised.start import (
     first_reference,
@@ -40,6 +41,9 @@ from vitreous.training.fit import FitOptions, fit
 from vitreous.training.run import Run
 
 logger = logging.getLogger(__name__)
+
+# Rotations `(n, m, 3, 3)`, shifts `(n, m, 2)` in Å and scores before images go on by themselves.
+ENCODER_POSES = "encoder_poses.npz"
 
 # Images that a set is judged by before the first step, and that first volumes are tried on.
 _SAMPLE, _TRIED = 512, 2000
@@ -90,7 +94,8 @@ def train_amortised(
     tell("posing all images with the trained encoder")
     halves = np.asarray(method.halves)
     poses = predict(model, data, halves)
-    history = [entry for entry in run.metrics() if entry.get("epoch_mean")]
+    _keep_poses(run, poses)
+    history = [{"phase": "encoder"} | entry for entry in run.metrics() if entry.get("epoch_mean")]
     found = _found(data, poses.rotation[:, 0], poses.shift[:, 0], poses.score[:, 0], history)
     if config.z_dim == 0:
         return found
@@ -102,6 +107,12 @@ def train_amortised(
     later = after_poses(config, len(data))
     field = train_field(data, _whole_sample(data, config), later, inner, known, progress)
     return replace(found, latents=field.latents, volumes=field.volumes)
+
+
+def _keep_poses(run: Run, poses: Predicted) -> None:
+    """Write `encoder_poses.npz`: what the encoder says of each image, best first."""
+    with atomic_path(run.path / ENCODER_POSES) as temporary:
+        np.savez(temporary, rotation=poses.rotation, shift=poses.shift, score=poses.score)
 
 
 def _begin(

@@ -1,0 +1,55 @@
+"""From one map to two half sets: each climbs on its own from the few shells that both share."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from vitreous.methods.abinitio.halves import Halves
+from vitreous.methods.abinitio.low_resolution import Estimate, Stage, climb
+from vitreous.methods.abinitio.reference import low_passed
+from vitreous.methods.abinitio.setting import Setting
+from vitreous.methods.abinitio.verdict import SHARED_SHELL
+from vitreous.reconstruction.volume_alignment import align_volumes
+
+# Shells of the grid's scores in all passes that follow.
+GRID_SHELL = 8
+# How each half set climbs from what both share.
+_CLIMB = (
+    Stage(4, 4000, 0.4, 3),
+    Stage(5, 4000, 0.5, 2),
+    Stage(6, 4000, 0.6, 2),
+    Stage(8, 4000, 0.8, 3),
+)
+
+
+def split(
+    setting: Setting, best: Estimate, rows: tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]
+) -> Halves:
+    """Let both half sets climb from the first shells of a map, and lay their maps together.
+
+    **Arguments:** `rows`: images of each half.
+    """
+    shared = low_passed(best.volumes, max(SHARED_SHELL, setting.shell(SHARED_SHELL)))
+    parts = []
+    for half, mine in enumerate(rows):
+        first = Estimate(shared, best.noise)
+        seed = (setting.seed, 3, half)
+        parts.append(climb(setting, first, mine, _CLIMB, seed, f"half set {half + 1}"))
+    fsc = np.zeros(setting.pixels.max_shell + 1)
+    fsc[: setting.shell(GRID_SHELL) + 1] = 1
+    noise = 0.5 * (parts[0].noise + parts[1].noise)
+    volumes = jnp.stack([parts[0].volumes, _laid_upon(parts[1].volumes, parts[0].volumes)])
+    return Halves(volumes, noise, fsc)
+
+
+def _laid_upon(moving: Float[Array, "k n n n"], fixed: Float[Array, "k n n n"]) -> Array:
+    """Bring the maps of one half set into the frame of the other's.
+
+    They drift apart while they climb, and may take either side of what is nearly symmetric; that
+    turns maps, and shares none of their noise.
+    """
+    mean = [np.asarray(maps).mean(axis=0) for maps in (moving, fixed)]
+    if not all(np.ptp(m) > 0 for m in mean):
+        return moving
+    found = align_volumes(*mean, hands=(False,))
+    return jnp.stack([jnp.asarray(found.apply(np.asarray(m))) for m in moving])
