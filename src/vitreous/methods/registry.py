@@ -9,6 +9,7 @@ from vitreous.errors import InputError
 # returns may have `many(z, tolerance)` too, which yields volumes of many latents in less time.
 METHODS: dict[str, str] = {
     "abinitio": "vitreous.methods.abinitio.decode:load_decoder",
+    "flexible": "vitreous.methods.flexible.decode:load_decoder",
     "latent": "vitreous.methods.latent.decode:load_decoder",
     "subspace": "vitreous.methods.subspace.decode:load_decoder",
 }
@@ -16,6 +17,7 @@ METHODS: dict[str, str] = {
 # name → "module:function"; the function takes (run, particles, data, epoch) and returns `Unseen`.
 EVALUATORS: dict[str, str] = {
     "abinitio": "vitreous.methods.abinitio.unseen:evaluate",
+    "flexible": "vitreous.methods.flexible.unseen:evaluate",
     "latent": "vitreous.methods.latent.unseen:evaluate",
     "subspace": "vitreous.methods.subspace.unseen:evaluate",
 }
@@ -28,7 +30,9 @@ LANDSCAPES: dict[str, str] = {
 
 # name → "module:function"; the function takes (run, z (1, d)) and returns positions and
 # displacements (g, 3) in Å and widths (g) in Å: what moves, for methods that know.
-GAUSSIANS: dict[str, str] = {}
+GAUSSIANS: dict[str, str] = {
+    "flexible": "vitreous.methods.flexible.decode:gaussians_at",
+}
 
 
 def decoder_loader(name: str) -> Callable:

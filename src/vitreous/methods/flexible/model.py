@@ -77,12 +77,12 @@ class FlexibleMethod:
         """
         self.config, self.start, self.pixel_size = config, start, pixel_size
         self.pixels, self.half, self.group = pixels, half, group
-        self.count = pixels.count_up_to(start.shell)
+        self.band = FourierPixels(pixels.box, start.shell)
+        self.count = len(self.band)
         self.renderer = Renderer(
             pixels.box, pixel_size, start.shell, start.width_bounds, config.projection
         )
-        self.shell = pixels.shell[: self.count]
-        self.mates = pixels.weight[: self.count]
+        self.shell, self.mates = self.band.shell, self.band.weight
         self.total = float(self.mates.sum())
         self.adam = optax.scale_by_adam(b2=0.99)
 
@@ -96,9 +96,9 @@ class FlexibleMethod:
         first, second = (self.start.moving(self.config, k) for k in keys[:2])
         model = stacked(first, second)
         n, d = len(self.half), self.config.zdim
-        latents = self.start.latents
-        if latents is None:
-            latents = 0.5 * jax.random.normal(keys[2], (n, d))
+        latents = 0.5 * jax.random.normal(keys[2], (n, d))
+        if self.start.latents is not None:
+            latents = jnp.asarray(self.start.latents)
         return FlexibleState(
             model,
             jax.vmap(self.adam.init)(eqx.filter(model, eqx.is_inexact_array)),
@@ -127,14 +127,14 @@ class FlexibleMethod:
         pose = Pose(known_rotation(batch), batch.shift)
         if correction is not None:
             pose = corrected_pose(pose.rotation, pose.shift, correction)
-        band = batch._replace(pixels=batch.pixels[:, : self.count])
-        pixels = _Leading(self.pixels, self.count)
+        # Pixels are listed by shell: those of the band come first.
+        batch = batch._replace(pixels=batch.pixels[:, : self.count])
         power = noise[jnp.asarray(self.group)[batch.index]][:, jnp.asarray(self.shell)]
         whitening = jnp.sqrt(jnp.asarray(self.mates)[None] / power)
-        centred = centred_pixels(band, pixels, pose.shift)
+        centred = centred_pixels(batch, self.band, pose.shift)
         return Seen(
             centred * whitening.astype(centred.dtype),
-            transfer_of(band, pixels) * whitening,
+            transfer_of(batch, self.band) * whitening,
             pose.rotation,
             self.pixel_size / batch.pixel_size,
         )
@@ -158,8 +158,9 @@ class FlexibleMethod:
         by_half = jax.tree.map(lambda x: jnp.swapaxes(_fold(x, 2), 0, 1), batch)
         keys = jax.random.split(key, 2)
         poses = state.poses
-        correction = None if poses is None else gather_rows(poses, batch.index)
-        corrected = None if poses is None else jnp.swapaxes(_fold(correction, 2), 0, 1)
+        corrected = None
+        if poses is not None:
+            corrected = jnp.swapaxes(_fold(gather_rows(poses, batch.index), 2), 0, 1)
         moving_now = (progress * self.config.epochs >= self.config.warmup).astype(jnp.float32)
 
         def one(model, optimizer, balance, batch, correction, key):
@@ -177,16 +178,12 @@ class FlexibleMethod:
 
         found = jax.vmap(on_arrays, in_axes=axes)(parts[0], *given)
         arrays, optimizer, balance, z, turned, power, scalars = found
-        index, weight = (jnp.swapaxes(x, 0, 1).reshape(-1) for x in (by_half.index, by_half.weight))
-        z, turned = (
-            None if x is None else jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1])
-            for x in (z, turned)
-        )
+        index, weight = batch.index, batch.weight
         target = jnp.where(weight > 0, index, len(self.half))
-        latents = state.latents.at[target].set(z, mode="drop")
+        latents = state.latents.at[target].set(_unfold(z), mode="drop")
         if poses is not None:
             rate = self.config.pose_rate * moving_now
-            poses = poses.update(index, turned, rate, weight)
+            poses = poses.update(index, _unfold(turned), rate, weight)
         new = FlexibleState(
             eqx.combine(arrays, parts[1]),
             *(optimizer, latents, poses, balance),
@@ -264,15 +261,13 @@ class FlexibleMethod:
         return eqx.tree_at(lambda m: m.gaussians, rates, places)
 
 
-class _Leading:
-    """The leading pixels of a list, to functions that ask for no more."""
-
-    def __init__(self, pixels: FourierPixels, count: int) -> None:
-        self.box, self.frequency = pixels.box, pixels.frequency[:count]
-
-
 def _fold(x: Array, size: int) -> Array:
     return x.reshape(-1, size, *x.shape[1:])
+
+
+def _unfold(x: Array) -> Array:
+    """Put the halves' rows side by side again, as the batch has them."""
+    return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
 
 
 def _power_by_group(square, batch, method, noise):

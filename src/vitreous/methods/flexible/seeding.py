@@ -134,7 +134,5 @@ def _fit(
         return (model, state), value
 
     moments = adam.init(start)
-    (model, _), values = jax.lax.scan(
-        body, (start, moments), jnp.arange(steps, dtype=jnp.float32)
-    )
+    (model, _), values = jax.lax.scan(body, (start, moments), jnp.arange(steps, dtype=jnp.float32))
     return model, values[0], left(model)

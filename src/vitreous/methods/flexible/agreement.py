@@ -1,0 +1,141 @@
+"""How far two models agree that saw no image in common: the honest error of a motion.
+
+The latents of every image are found under both models, the other half's with that decoder frozen;
+then both say how far each Gaussian of half 1 has moved.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vitreous.files import atomic_path
+from vitreous.methods.flexible.inference import find_latents
+from vitreous.methods.flexible.model import FlexibleMethod
+from vitreous.methods.flexible.state import FlexibleState, half_of
+from vitreous.particles.loader import PreparedImages
+from vitreous.particles.prepare import Batch
+from vitreous.training.evaluate import map_images
+from vitreous.training.run import Latents, Run
+
+AGREEMENT_FILE = "agreement.npz"
+# Steps from each of a few places, then from the best of them.
+_SEARCH, _DESCENT, _PLACES = 3, 6, 3
+_BATCH = 64
+# Gaussians compared, at most, and images held at a time.
+_COMPARED = 2000
+
+
+class Agreement(NamedTuple):
+    """Hold what two half sets make of one another's images.
+
+    **Fields:** `correlation` of both fields over all images and Gaussians, `slope` of half 2's on
+    half 1's; `motion`, `error`: root mean square displacement and disagreement (÷ √2: of one
+    model) in Å, over all, then per particle and per Gaussian of half 1.
+    """
+
+    correlation: float
+    slope: float
+    motion: float
+    error: float
+    particle_motion: Float[np.ndarray, " n"]
+    particle_error: Float[np.ndarray, " n"]
+    gaussian_motion: Float[np.ndarray, " g"]
+    gaussian_error: Float[np.ndarray, " g"]
+
+
+def infer_latents(
+    method: FlexibleMethod, state: FlexibleState, data: PreparedImages
+) -> tuple[Latents, Latents]:
+    """Find the latents of all images under either half's model, which are kept as they are.
+
+    The search begins at a few latents of that half's own images, far from one another.
+    """
+    own = np.asarray(state.latents)[: len(method.half)]
+    places = np.stack([landmarks(own[method.half == half]) for half in range(2)])
+    prior = method.config.kld
+    arrays, rest = eqx.partition(state.model, eqx.is_array)
+
+    def find(given, batch: Batch):
+        arrays, noise, poses, places = given
+        correction = None if poses is None else poses[batch.index]
+        seen = method.see(batch, noise, correction)
+
+        def under(arrays, places):
+            predict = method.predict(eqx.combine(arrays, rest), seen)
+
+            def search(place: Float[Array, " d"]):
+                z = jnp.broadcast_to(place, (len(batch.index), len(place)))
+                return find_latents(predict, seen.observed, z, prior, _SEARCH)
+
+            tried = jax.lax.map(search, places)
+            best = jnp.argmin(tried.energy, axis=0)
+            z = jnp.take_along_axis(tried.mean, best[None, :, None], axis=0)[0]
+            found = find_latents(predict, seen.observed, z, prior, _DESCENT)
+            precision = jnp.diagonal(found.precision, axis1=-2, axis2=-1)
+            return jnp.stack([found.mean, -jnp.log(precision)])
+
+        return jnp.moveaxis(jax.vmap(under)(arrays, places), 2, 0)
+
+    poses = None
+    if state.poses is not None and len(data) == len(method.half):
+        poses = state.poses.values
+    given = (arrays, state.noise, poses, jnp.asarray(places))
+    found = map_images(find, given, data, _BATCH)
+    return tuple(Latents(found[:, half, 0], found[:, half, 1]) for half in range(2))  # type: ignore[return-value]
+
+
+def landmarks(latents: Float[np.ndarray, "m d"], count: int = _PLACES) -> Float[np.ndarray, "c d"]:
+    """Choose latents that lie far from one another, the middle first."""
+    chosen = [np.median(latents, axis=0)]
+    # The outermost are outliers, as a rule.
+    inner = np.linalg.norm(latents - chosen[0], axis=1)
+    pool = latents[inner <= np.quantile(inner, 0.9)]
+    while len(chosen) < count:
+        distance = np.min([np.linalg.norm(pool - one, axis=1) for one in chosen], axis=0)
+        chosen.append(pool[int(np.argmax(distance))])
+    return np.array(chosen, np.float32)
+
+
+def compare_halves(
+    state: FlexibleState, first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]
+) -> Agreement:
+    """Compare both models' fields at Gaussians of half 1, for all images.
+
+    **Arguments:** `first`, `second`: latents of all images under either model.
+    """
+    models = [half_of(state.model, half) for half in range(2)]
+    positions = models[0].gaussians.positions
+    points = positions[:: -(-len(positions) // _COMPARED)]
+    move = jax.jit(lambda model, z: model.deformation(points, z))
+    n, g = len(first), len(points)
+    moments = np.zeros((3, n, g))
+    for start in range(0, n, _BATCH):
+        part = slice(start, start + _BATCH)
+        one, two = (
+            np.asarray(move(m, jnp.asarray(z[part])), np.float64)
+            for m, z in zip(models, (first, second), strict=True)
+        )
+        moments[0, part] = (one * two).sum(-1)
+        moments[1, part], moments[2, part] = (one**2).sum(-1), (two**2).sum(-1)
+    cross, left, right = moments
+    off = np.maximum(left + right - 2 * cross, 0) / 2
+    motion = (left + right) / 2
+    return Agreement(
+        float(cross.sum() / np.sqrt(left.sum() * right.sum() + 1e-30)),
+        float(cross.sum() / (left.sum() + 1e-30)),
+        float(np.sqrt(motion.mean())),
+        float(np.sqrt(off.mean())),
+        *(np.sqrt(x.mean(1)).astype(np.float32) for x in (motion, off)),
+        *(np.sqrt(x.mean(0)).astype(np.float32) for x in (motion, off)),
+    )
+
+
+def write_agreement(run: Run, agreement: Agreement, second: Latents) -> None:
+    """Keep the comparison, and all latents under half 2's model: `agreement.npz`."""
+    arrays = {**agreement._asdict(), "latents_half2": second.mean}
+    with atomic_path(run.path / AGREEMENT_FILE) as temporary:
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]

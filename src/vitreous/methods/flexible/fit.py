@@ -1,0 +1,161 @@
+"""Run a flexible fit from a particle file to a run folder: what `optimize-deformations` calls."""
+
+import logging
+import os
+from dataclasses import asdict, replace
+
+import numpy as np
+from jaxtyping import Int
+
+from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.methods.flexible.agreement import compare_halves, infer_latents, write_agreement
+from vitreous.methods.flexible.checks import check_options
+from vitreous.methods.flexible.config import FlexibleConfig, config_from_dict
+from vitreous.methods.flexible.model import FlexibleMethod
+from vitreous.methods.flexible.outputs import write_models
+from vitreous.methods.flexible.run_files import START_FILE, read_start, write_start
+from vitreous.methods.flexible.starting import make_start
+from vitreous.methods.flexible.state import FlexibleState
+from vitreous.particles import ImageSource, ParticleTable
+from vitreous.particles.loader import PreparedImages
+from vitreous.reconstruction.foundation import Foundation, lay_foundation
+from vitreous.reconstruction.half_sets import half_sets
+from vitreous.training.fit import FitOptions, fit
+from vitreous.training.inputs import DataOptions, prepared_images, read_checked
+from vitreous.training.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def optimize_deformations(
+    particles: str | os.PathLike,
+    outdir: str | os.PathLike,
+    config: FlexibleConfig,
+    data: DataOptions | None = None,
+    options: FitOptions | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Fit Gaussians that move to particles with known poses, each half set its own.
+
+    **Arguments:** `particles`: a file with poses. `outdir`: the run folder. `config`: settings.
+    `options`: of the loop; its epochs, batch size and seed follow `config`. `resume`: go on with
+    the run in `outdir`; `config.epochs` may be larger.
+
+    **Returns:** the finished run: latents of all particles in the frame of half 1's model, and in
+    `agreement.npz` how far the halves agree.
+
+    **Raises:** `InputError` for input that cannot be used, before the work starts.
+    """
+    data = data or DataOptions()
+    if resume:
+        run = Run.open(outdir)
+        config = _resumed_config(run, config)
+    else:
+        Run.check_vacant(outdir, overwrite)
+        check_options(config)
+    options = replace(
+        options or FitOptions(),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    arguments = data.particle_arguments(particles)
+    table = read_checked(arguments)
+    source = ImageSource(table)
+    if not resume:
+        run = Run.create(
+            outdir,
+            {
+                "method": "flexible",
+                "particles": arguments,
+                "images": len(table),
+                "box": int(source.box),
+                "pixel_size": float(np.median(table.pixel_size)),
+                "data": asdict(replace(data, ind=None)),
+                "flexible": asdict(config),
+            },
+            overwrite=overwrite,
+        )
+        (run.path / START_FILE).unlink(missing_ok=True)
+    method, prepared = _prepare(run, table, source, config, data)
+
+    def on_checkpoint(state: FlexibleState, epoch: int) -> None:
+        save_results(run, method, state, prepared, epoch)
+
+    fit(method, prepared, run, options, on_checkpoint)
+    return run
+
+
+def _resumed_config(run: Run, config: FlexibleConfig) -> FlexibleConfig:
+    """Continue with the settings the run was started with; only the end may move."""
+    stored = config_from_dict(run.config["flexible"])
+    resumed = replace(stored, epochs=config.epochs)
+    if resumed.epochs != stored.epochs:
+        run.update_config(flexible=asdict(resumed))
+    return resumed
+
+
+def optics_groups(table: ParticleTable) -> Int[np.ndarray, " n"]:
+    """Number the optics groups of images from 0."""
+    return np.unique(np.asarray(table.optics_group), return_inverse=True)[1].astype(np.int32)
+
+
+def _prepare(
+    run: Run,
+    table: ParticleTable,
+    source: ImageSource,
+    config: FlexibleConfig,
+    data: DataOptions,
+) -> tuple[FlexibleMethod, PreparedImages]:
+    """Prepare images and measure the start, or read back that of a resumed run."""
+    pixels = FourierPixels(source.box, (source.box - 1) // 2)
+    stored = run.config.get("normalization") or data.normalization
+
+    def build(contrast: str) -> PreparedImages:
+        return prepared_images(table, source, data, pixels, contrast, stored)
+
+    def found(prepared: PreparedImages) -> Foundation:
+        return lay_foundation(
+            prepared,
+            with_consensus=True,
+            whiten=True,
+            particle_diameter=config.particle_diameter,
+        )
+
+    contrast = run.config.get("contrast", data.contrast)
+    prepared = build(contrast)
+    kept = read_start(run)
+    if kept is None:
+        foundation = found(prepared)
+        if foundation.is_dark and contrast == "auto":
+            logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
+            contrast = "dark"
+            prepared = build(contrast)
+            foundation = found(prepared)
+        half = half_sets(len(table), table.half_set, table.particle)
+        group = optics_groups(table)
+        start = make_start(config, prepared, foundation, int(group.max()) + 1)
+        normalization = [float(x) for x in prepared.normalization]
+        run.update_config(normalization=normalization, contrast=contrast)
+        write_start(run, start, half, group)
+    else:
+        start, half, group = kept
+    pixel_size = float(np.median(table.pixel_size))
+    return FlexibleMethod(config, start, pixels, pixel_size, half, group), prepared
+
+
+def save_results(
+    run: Run, method: FlexibleMethod, state: FlexibleState, prepared: PreparedImages, epoch: int
+) -> None:
+    """Save all latents in one frame, how far the halves agree, and their models."""
+    first, second = infer_latents(method, state, prepared)
+    run.save_latents(first, epoch)
+    agreement = compare_halves(state, first.mean, second.mean)
+    write_agreement(run, agreement, second)
+    write_models(run, method, state, epoch)
+    logger.info(
+        "epoch %d: the halves' motions of %.2f Å agree by %.3f (correlation), to %.2f Å",
+        *(epoch, agreement.motion, agreement.correlation, agreement.error),
+    )
