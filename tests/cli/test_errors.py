@@ -54,6 +54,7 @@ MISSING_FILE = {
     "dashboard": "lost",
     "simulate": "lost.pdb -D 16 --apix 4 -o simulated",
     "simulate-micrograph": "lost.pdb -D 16 --apix 4 -o simulated",
+    "optimize-deformations": "lost.star run",
     "doctor": "--folder lost",
     "launch": "-n 1 -- lost-program",
     "match-template": "lost.mrc --template lost.mrc -o found",

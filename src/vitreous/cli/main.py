@@ -94,13 +94,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "morph_predict",
         "Carry a map along a learned flow, frame by frame.",
     ),
+    "optimize-deformations": (
+        "flexible",
+        "optimize_deformations",
+        "Fit Gaussians that move: how every particle is bent.",
+    ),
     "doctor": ("doctor", "doctor", "What this machine offers a fit, and what to mend."),
     "launch": ("launch", "launch", "A command in several processes on this machine."),
     "slurm": ("launch", "slurm", "The batch script of a command for a SLURM cluster."),
 }
 
 # Commands that share their work between processes; of all others the first process runs alone.
-SHARED = {"doctor", "train-dec", "train-nn", "train-vae"}
+SHARED = {"backproject-voxel", "doctor", "train-dec", "train-nn", "train-subspace", "train-vae"}
 
 # Names the peers use for the same command.
 ALIASES = {

@@ -36,7 +36,7 @@ class FlexibleConfig:
     modes: int = 32
     width: int = 64
     depth: int = 2
-    regularization: float = 0.9
+    regularization: float = 0.1
     kld: float = 1.0
     max_shell: int | None = None
     particle_diameter: float | None = None
@@ -46,6 +46,7 @@ class FlexibleConfig:
     learning_rate: float = 5e-3
     gaussian_rate: float = 3e-3
     initial_latents: str | None = None
+    landscape: bool | None = None
     refine_poses: bool = False
     pose_rate: float = 0.02
     projection: Method = "auto"
