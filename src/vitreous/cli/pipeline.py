@@ -1,0 +1,32 @@
+"""Tell RELION's pipeline how a job ended, by the files it looks for in the job's folder."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from vitreous.errors import Interrupted
+
+_PREFIX = "RELION_JOB_EXIT_"
+
+
+@contextlib.contextmanager
+def relion_job(folder: Path, is_job: bool) -> Iterator[None]:
+    """Leave `RELION_JOB_EXIT_SUCCESS`, `_FAILURE` or `_ABORTED` in a folder when the work ends.
+
+    **Arguments:** `is_job`: do nothing if not. A folder that is not there at the end gets no file.
+    """
+    if not is_job:
+        yield
+        return
+    for old in folder.glob(f"{_PREFIX}*"):
+        old.unlink(missing_ok=True)
+    word = "FAILURE"
+    try:
+        yield
+        word = "SUCCESS"
+    except (Interrupted, KeyboardInterrupt):
+        word = "ABORTED"
+        raise
+    finally:
+        if folder.is_dir():
+            (folder / f"{_PREFIX}{word}").touch()

@@ -1,0 +1,151 @@
+"""Undo the motion a flexible run found, and make a map of its particles: a thin layer.
+
+Each half set is undone by the model that learned from it alone.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from vitreous.errors import InputError
+from vitreous.maps import read_map
+from vitreous.methods.flexible.run_files import FlexibleModel, load_flexible
+from vitreous.particles import ImageSource
+from vitreous.reconstruction.deformed import (
+    DeformedReconstruction,
+    DeformedSettings,
+    MovedImages,
+    Support,
+    Verdict,
+    judge,
+    reconstruct_deformed,
+    support_near,
+)
+from vitreous.training.run import Run
+
+# Voxels move within so many Å and so many widths of a Gaussian; then they fade over as much.
+_REACH, _WIDTHS = 6.0, 3.0
+
+
+@dataclass(frozen=True)
+class BackprojectOptions:
+    """Say how a run's particles are backprojected.
+
+    **Arguments:** `checkpoint`: of the run, a file or folder below it; None takes the last.
+    `mask_file`: map that is 1 where motion is undone. `downsample`: evaluate the field on a grid so
+    many times as coarse. `batch`: images at a time. `iterations`: of conjugate gradients.
+    `do_deformations`: False undoes nothing: plain backprojection. `reach` (Å): how far from the
+    Gaussians voxels move; None chooses. `datadir`: of the stacks, if moved. `seed`: of the phase
+    randomisation.
+    """
+
+    checkpoint: str | None = None
+    mask_file: str | None = None
+    downsample: int = 1
+    batch: int | None = None
+    iterations: int = 0
+    do_deformations: bool = True
+    reach: float | None = None
+    datadir: str | None = None
+    seed: int = 0
+
+
+def epoch_of_checkpoint(run: Run, checkpoint: str | os.PathLike | None) -> int | None:
+    """Say which epoch of a run a checkpoint is of: `RUN`, `RUN/checkpoints/3000000`, `…/003.npz`.
+
+    **Returns:** None for the last.
+
+    **Raises:** `InputError` if it is not there, or belongs to another run.
+    """
+    if checkpoint is None:
+        return None
+    path = Path(checkpoint).absolute()
+    if not path.exists():
+        raise InputError(f"{checkpoint}: no such checkpoint")
+    owner = next((p for p in (path, *path.parents) if (p / "config.yaml").is_file()), None)
+    if owner is None or owner.resolve() != run.path.resolve():
+        raise InputError(
+            f"{checkpoint}: a checkpoint of another run ({owner or 'of none'}), not of {run.path}"
+        )
+    name = path.stem
+    if not name.isdigit():
+        return None
+    number = int(name)
+    # Folders of checkpoints count in millionths of an epoch, files under RELION's names in epochs.
+    return number // 1_000_000 if path.parent == owner / "checkpoints" else number
+
+
+def backproject_run(
+    run: Run,
+    options: BackprojectOptions | None = None,
+    progress: Callable[[str, int, int], object] = lambda stage, done, total: None,
+) -> tuple[DeformedReconstruction, Verdict]:
+    """Reconstruct a run's particles with and without their motion undone, and compare.
+
+    **Arguments:** `run`: of `optimize-deformations`. `progress`: called with a stage's name, how
+    much is done and how much there is.
+
+    **Raises:** `InputError` for a run of another method, a mask of another box, a checkpoint of
+    another run, stacks that are gone.
+    """
+    options = options or BackprojectOptions()
+    model = load_flexible(run, epoch_of_checkpoint(run, options.checkpoint))
+    mask = _read_mask(options.mask_file, model)
+    table = run.table(options.datadir)
+    source = ImageSource(table)
+    moved, supports = [], []
+    for half in model.halves:
+        latents = half.latents if options.do_deformations else np.zeros_like(half.latents)
+        moved.append(MovedImages(half.images, latents, half.deformation))
+        support = support_of_half(
+            model,
+            np.asarray(half.gaussians.positions),
+            np.asarray(half.gaussians.width),
+            options.reach,
+            mask,
+        )
+        # Nothing is gathered where nothing is undone.
+        supports.append(support if options.do_deformations else support.only(np.arange(0)))
+    settings = DeformedSettings(
+        options.downsample,
+        options.batch,
+        options.iterations,
+        "dark" if run.config.get("contrast") == "dark" else "white",
+    )
+    result = reconstruct_deformed(table, source, moved, supports, settings, progress)
+    return result, judge(result, options.seed)
+
+
+def support_of_half(
+    model: FlexibleModel,
+    positions: Float[np.ndarray, "g 3"],
+    width: Float[np.ndarray, " g"],
+    reach: float | None,
+    mask: Float[np.ndarray, "n n n"] | None,
+) -> Support:
+    """List the voxels near a half's Gaussians: there the field was learned."""
+    if reach is None:
+        reach = _REACH + _WIDTHS * float(np.median(width))
+    return support_near(positions, model.box, model.pixel_size, reach, reach, mask)
+
+
+def _read_mask(path: str | None, model: FlexibleModel) -> Float[np.ndarray, "n n n"] | None:
+    """Read the mask of where motion is undone."""
+    if path is None:
+        return None
+    found = read_map(path)
+    box = model.box
+    if found.data.shape != (box, box, box):
+        sides = "×".join(map(str, found.data.shape))
+        raise InputError(f"{path}: is {sides}, the run's images have a box of {box}")
+    if abs(found.voxel_size - model.pixel_size) > 0.01 * model.pixel_size:
+        raise InputError(
+            f"{path}: has {found.voxel_size:g} Å a voxel, the run's images {model.pixel_size:g}"
+        )
+    if not (found.data > 0).any():
+        raise InputError(f"{path}: is nowhere above 0: nothing would be undone")
+    return np.clip(found.data, 0, 1)
