@@ -55,6 +55,8 @@ MISSING_FILE = {
     "simulate": "lost.pdb -D 16 --apix 4 -o simulated",
     "simulate-micrograph": "lost.pdb -D 16 --apix 4 -o simulated",
     "optimize-deformations": "lost.star run",
+    "optimize-inverse-deformations": "lost",
+    "deformable-backprojection": "lost",
     "doctor": "--folder lost",
     "launch": "-n 1 -- lost-program",
     "match-template": "lost.mrc --template lost.mrc -o found",

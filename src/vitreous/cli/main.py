@@ -99,6 +99,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "optimize_deformations",
         "Fit Gaussians that move: how every particle is bent.",
     ),
+    "optimize-inverse-deformations": (
+        "deformed",
+        "optimize_inverse_deformations",
+        "Invert a run's deformations; deform maps by them.",
+    ),
+    "deformable-backprojection": (
+        "deformed",
+        "deformable_backprojection",
+        "A map of a run's particles, their motion undone.",
+    ),
     "doctor": ("doctor", "doctor", "What this machine offers a fit, and what to mend."),
     "launch": ("launch", "launch", "A command in several processes on this machine."),
     "slurm": ("launch", "slurm", "The batch script of a command for a SLURM cluster."),
