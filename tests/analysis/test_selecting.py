@@ -83,6 +83,11 @@ def test_rules_choose_what_numpy_does(run_of, rule, expected):
     np.testing.assert_array_equal(choose(candidates, rule, inverse=True).rows, rest.rows)
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match="nosuch: no such run folder or particle file"):
+        Candidates(tmp_path / "nosuch")
+
+
 def test_the_nearest_are_nearest(run_of):
     candidates = Candidates(run_of(GROUPS, 139).path)
     distance = np.linalg.norm(candidates.z - candidates.z[20], axis=1)
@@ -104,6 +109,7 @@ def test_the_nearest_are_nearest(run_of):
         ("near(500, k=3)", "row 500 is no particle"),
         ("saved('x')", "no selection named 'x'"),
         ("z1 + 1 > 2", "is not understood"),
+        ("cluster in {[1]}", "is not understood"),
     ],
 )
 def test_bad_rules_say_what_is_wrong(run_of, rule, message):

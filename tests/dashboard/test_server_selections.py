@@ -2,6 +2,7 @@
 
 import csv
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from vitreous.analysis.candidates import Candidates
 from vitreous.analysis.lasso import inside_polygon
 from vitreous.analysis.selecting import choose
 from vitreous.analysis.selections import load_selection
+from vitreous.cli.main import main
 from vitreous.particles import read_particles
 
 POLYGON = [[-2.0, -2.1], [2.3, -1.0], [0.2, 0.1], [2.5, 2.0], [-1.5, 2.2]]
@@ -142,7 +144,7 @@ def test_a_saved_selection_is_one_of_the_command_line(client, run):
     assert "upper half" in told(client.delete("/api/selections/upper half"))
 
 
-def test_exports_keep_every_column_and_digit(client, run):
+def test_exports_keep_every_column_and_digit(tmp_path, client, run):
     rule = {"lasso": {"x": "pc1", "y": "pc2", "polygon": POLYGON}}
     mask, _ = chosen(client, rule)
     lines = [line for line in (run.parent / "particles.star").read_text().splitlines()]
@@ -171,8 +173,12 @@ def test_exports_keep_every_column_and_digit(client, run):
     np.testing.assert_array_equal(read_particles(rest["path"]).shift, whole.shift[~mask])
     index = export(name="in", format="index")
     np.testing.assert_array_equal(np.loadtxt(index["path"], dtype=int), np.flatnonzero(mask))
-    with open(export(name="in", format="csv")["path"], encoding="utf-8") as file:
-        cells = list(csv.DictReader(file))
+    listed = export(name="in", format="csv")
+    text = Path(listed["path"]).read_bytes()
+    cells = list(csv.DictReader(text.decode().splitlines()))
+    # The command shown writes the same.
+    main(shlex.split(listed["command"].replace(listed["path"], str(tmp_path / "again.csv")))[1:])
+    assert (tmp_path / "again.csv").read_bytes() == text
     assert [int(c["row"]) for c in cells] == np.flatnonzero(mask).tolist()
     assert [c["rlnNote"] for c in cells] == [f"word{i % 5}" for i in np.flatnonzero(mask)]
     assert "not a .cs file" in told(

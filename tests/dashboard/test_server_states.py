@@ -40,7 +40,7 @@ def test_views_that_a_run_lacks_say_how_to_get_them(client, monkeypatch):
     landscape = client.get("/api/landscape").json()
     assert not landscape["available"]
     assert landscape["command"].startswith("vitreous analyze-landscape ")
-    told(client.get("/api/landscape/volume/0"))
+    told(client.get("/api/landscape/volume/1"))
     answer = client.get("/api/flexible/gaussians?particle=0")
     assert answer.status_code == 404
     assert "no Gaussians" in told(answer)
@@ -88,12 +88,13 @@ def test_a_landscape_is_shown_as_it_was_found(tmp_path, as_map):
         found = client.get("/api/landscape").json()
         assert found["available"]
         assert found["points"] == scores.tolist()
-        assert found["clusters"] == [1, 2, 2]
+        assert found["stateOf"] == [1, 2, 2]
         assert found["sizes"] == [120, 80, 40]
         np.testing.assert_allclose(found["energies"], -np.log(np.array([3, 2, 1]) / 3), atol=1e-6)
         assert found["states"][1] == {"state": 2, "particles": 120, "energy": 0}
-        assert as_map(client.get("/api/landscape/volume/2")).data.max() == 3
-        told(client.get("/api/landscape/volume/3"))
+        assert as_map(client.get("/api/landscape/volume/3")).data.max() == 3
+        for number in (0, 4):
+            assert "has 3, counted from 1" in told(client.get(f"/api/landscape/volume/{number}"))
         state = {"range": {"column": "state", "low": 1, "high": 1}}
         assert client.post("/api/select", json={"rule": state}).headers["X-Count"] == "120"
 

@@ -75,13 +75,45 @@ def test_a_volume_is_what_the_run_decodes(client, z, as_map):
         ("particle=x", "particle: "),
         ("z=1,2", "3 numbers"),
         ("z=1,b,3", "no list of numbers"),
-        ("z=1,nan,3", "3 numbers"),
+        ("z=1,nan,3", "not finite"),
+        ("z=1e300,0,0", "too large"),
+        ("axes=z1,z2&z=1", "2 axes, but 1 numbers"),
+        ("axes=z1,q9&z=1,2", "no column 'q9'"),
+        ("axes=z1,cluster&z=1,2", "names, no places"),
         ("cluster=9", "cluster 9"),
         ("", "say which volume"),
     ],
 )
 def test_a_volume_of_nothing_is_refused(client, query, expected):
     assert expected in told(client.get(f"/api/volume?{query}"))
+
+
+def test_a_place_of_the_plot_is_decoded_by_its_axes(client, z, as_map):
+    def decoded(axes, place, particle=None):
+        query = f"axes={axes}&z={','.join(map(str, place))}"
+        query += "" if particle is None else f"&particle={particle}"
+        answer = client.get(f"/api/volume?{query}")
+        as_map(answer)
+        return np.array(command(answer).split()[4 : 4 + DIMENSIONS], float)
+
+    np.testing.assert_allclose(decoded("z2,z1", [0.5, -1]), [-1, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(decoded("z2,z3", [0.5, -1], 8), [z[8, 0], 0.5, -1], rtol=1e-5)
+    # A particle's own scores lead back to it, and so they do whoever gives the third component.
+    centred = z - z.mean(axis=0)
+    axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)[2]
+    axes *= np.sign(axes[np.arange(3), np.abs(axes).argmax(axis=1)])[:, None]
+    scores = centred @ axes.T
+    np.testing.assert_allclose(decoded("pc1,pc2", scores[5, :2], 5), z[5], atol=1e-4)
+    flat = z.mean(axis=0) + scores[5, :2] @ axes[:2]
+    np.testing.assert_allclose(decoded("pc1,pc2", scores[5, :2]), flat, atol=1e-4)
+    # Of UMAP no formula leads back: the particle that lies there.
+    x, y = (
+        np.frombuffer(client.get(f"/api/columns/umap{k}").content, "<f4").astype(float)
+        for k in (1, 2)
+    )
+    place = [x[11] + 1e-3 * x.std(), y[11]]
+    nearest = np.argmin(((x - place[0]) / x.std()) ** 2 + ((y - place[1]) / y.std()) ** 2)
+    np.testing.assert_allclose(decoded("umap1,umap2", place), z[nearest], rtol=1e-5)
 
 
 def test_the_map_of_a_selection_is_made_of_its_images_where_they_suffice(client, run, z, as_map):

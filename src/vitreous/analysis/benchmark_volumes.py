@@ -71,7 +71,7 @@ def map_sections(
         populations[f"{kind}: KL of the best from the submitted"] = score.kl_forward
         populations[f"{kind}: KL of the submitted from the best"] = score.kl_backward
     rank = min(5, len(true_maps) - 1, len(theirs) - 1)
-    coarse = [subspace_maps(m, scored.pixel_size) for m in (true_maps, theirs)]
-    maps[f"captured variance, rank {rank}"] = sum(captured_variance(*coarse, rank)) / 2
+    one, two = (subspace_maps(m, scored.pixel_size) for m in (true_maps, theirs))
+    maps[f"captured variance, rank {rank}"] = sum(captured_variance(one, two, rank)) / 2
     tell("map to map", len(distances), len(distances))
     return {"map to map": maps, "populations": populations}

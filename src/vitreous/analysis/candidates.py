@@ -25,7 +25,7 @@ from vitreous.particles.star import StarFile
 from vitreous.particles.table import ParticleTable
 from vitreous.training.run import Run
 
-_OF_TABLE = (
+OF_TABLE = (
     "defocus", "rot", "tilt", "psi", "shift", "half", "optics", "stack", "image", "pixel_size",
     "dose",
 )  # fmt: skip
@@ -65,6 +65,8 @@ class Candidates:
             of = str(self.run.config.get("latents_of", "images"))
             self.of = of if self.z.shape[1] else "images"
             self.of_run = RunColumns(self.run, self.z, epoch, clusters)
+        elif not self.path.exists():
+            raise InputError(f"{self.path}: no such run folder or particle file")
         elif self.path.suffix.lower() == ".star":
             source = self._whole.source
             if isinstance(source, StarFile) and is_tomo_table(source):
@@ -151,7 +153,7 @@ class Candidates:
             raise InputError(f"{self.path}: has no latents to choose by")
         if name.endswith((".npy", ".txt")) and os.path.isfile(name):
             return self._from_file(name)
-        if name in _OF_TABLE:
+        if name in OF_TABLE:
             return self._known(name)
         values = source_column(self.table, name.lstrip("_"))
         if values is None:
@@ -161,7 +163,7 @@ class Candidates:
     def names(self) -> list[str]:
         """List the columns a rule can ask for."""
         of_run = [] if self.of_run is None else self.of_run.names()
-        return ["row", *of_run, *_OF_TABLE, *source_names(self.table)]
+        return ["row", *of_run, *OF_TABLE, *source_names(self.table)]
 
     def _known(self, name: str) -> np.ndarray:
         table = self.table

@@ -17,7 +17,7 @@ from vitreous.particles import ParticleTable, read_particles, save_index_pickle
 
 # Arguments of `read_particles` that leave rows out, or put other poses in.
 _SELECTING = ("ind", "tilts", "tilted", "poses", "ctf")
-TABLES, INDICES = (".star", ".cs"), (".pkl", ".npy", ".txt")
+TABLES, INDICES, LIST = (".star", ".cs"), (".pkl", ".npy", ".txt"), ".csv"
 
 
 def choose(candidates: Candidates, rule: str, inverse: bool = False, name: str = "") -> Selection:
@@ -61,8 +61,8 @@ def check_output(path: Path) -> None:
 
     **Raises:** `InputError`.
     """
-    if path.suffix.lower() not in (*TABLES, *INDICES):
-        kinds = ", ".join((*TABLES, *INDICES))
+    if path.suffix.lower() not in (*TABLES, LIST, *INDICES):
+        kinds = ", ".join((*TABLES, LIST, *INDICES))
         raise InputError(f"{path}: a selection is written as {kinds}")
 
 

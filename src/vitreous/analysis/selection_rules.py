@@ -156,7 +156,8 @@ def _name(node: ast.expr) -> str:
 def _constant(node: ast.expr, rule: str) -> Any:
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
+        # A set of lists is a constant that cannot be.
         raise _refusal(node, rule) from None
 
 

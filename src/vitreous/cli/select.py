@@ -33,7 +33,8 @@ def select(
     """Choose particles of a run, and take them back to RELION, cryoSPARC, or the next fit.
 
     A `.star` or `.cs` output is the particle file with these rows: every column, every digit, the
-    original stacks. Row numbers are those of that file, whatever selection the run was made with.
+    original stacks; a `.csv` holds all that is known of each particle. Row numbers are those of
+    that file, whatever selection the run was made with.
     Conditions are joined by *and*; `--where` says anything: `cluster in (1, 3) and not
     (1.2 < defocus < 2 or saved("junk")) or near(250, k=500)`.
 
@@ -64,18 +65,23 @@ def _list(candidates: "Candidates") -> None:
 
 
 def _write(candidates: "Candidates", found: "Selection", outputs: OutputFlags) -> None:
-    from vitreous.analysis.selecting import others, parent_table, write_selection
+    from vitreous.analysis.selecting import LIST, others, parent_table, write_selection
+    from vitreous.analysis.selection_csv import write_csv
     from vitreous.analysis.selections import save_selection
 
     rest = others(candidates, found) if outputs.with_inverse else None
     table = None
     if outputs.needs_table:
         table = parent_table(candidates, outputs.parent, outputs.with_poses)
+    parts = {"": found} | ({} if rest is None else {"_inverse": rest})
     for path in outputs.output or []:
-        typer.echo(f"{path}: {write_selection(found, path, table):,}")
-        if rest is not None:
-            other = path.with_name(f"{path.stem}_inverse{path.suffix}")
-            typer.echo(f"{other}: {write_selection(rest, other, table):,}")
+        for ending, part in parts.items():
+            file = path.with_name(f"{path.stem}{ending}{path.suffix}")
+            if path.suffix.lower() == LIST:
+                count = write_csv(part, file, candidates)
+            else:
+                count = write_selection(part, file, table)
+            typer.echo(f"{file}: {count:,}")
     if outputs.save is not None and candidates.run is not None:
         typer.echo(f"{save_selection(candidates.run.path, found)}")
 

@@ -61,7 +61,7 @@ class OutputFlags:
     output: Annotated[
         list[Path] | None,
         typer.Option(
-            "-o", "--output", help="What to write: .star, .cs, or rows (.pkl, .npy, .txt)."
+            "-o", "--output", help="What to write: .star, .cs, .csv, or rows (.pkl, .npy, .txt)."
         ),
     ] = None
     with_inverse: Annotated[

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt16
 
+from vitreous.analysis.principal import PrincipalComponents
 from vitreous.analysis.run_columns import RunColumns
 from vitreous.errors import InputError
 
@@ -77,6 +78,11 @@ class ColumnStore:
 
     def __len__(self) -> int:
         return len(self.z)
+
+    @property
+    def components(self) -> PrincipalComponents:
+        """The principal components of the latents."""
+        return self._of_run.components
 
     def __contains__(self, name: str) -> bool:
         return name in self._columns

@@ -24,17 +24,18 @@ def landscape_routes(session: Session) -> APIRouter:
         folder = landscape_folder(session.run.path)
         command = shlex.join(["vitreous", "analyze-landscape", str(session.run.path)])
         if folder is None:
-            return {"available": False, "points": [], "clusters": [], "command": command}
+            return {"available": False, "points": [], "stateOf": [], "command": command}
         return {"available": True, "command": command, **describe_landscape(folder)}
 
     @routes.get("/volume/{number}")
     def volume(number: int) -> Response:
         folder = landscape_folder(session.run.path)
         files = [] if folder is None else sketched_volumes(folder)
-        if not 0 <= number < len(files):
-            raise InputError(f"volume {number}: the landscape has {len(files)}, counted from 0")
-        found = read_map(files[number])
-        command = shlex.join(["vitreous", "view", str(files[number])])
+        if not 1 <= number <= len(files):
+            raise InputError(f"volume {number}: the landscape has {len(files)}, counted from 1")
+        file = files[number - 1]
+        found = read_map(file)
+        command = shlex.join(["vitreous", "view", str(file)])
         return map_answer(found.data, found.voxel_size, command)
 
     return routes
@@ -70,8 +71,8 @@ def sketched_volumes(folder: Path) -> list[Path]:
 def describe_landscape(folder: Path) -> dict[str, Any]:
     """Put a landscape into the words of the page.
 
-    `energies`: of each sketched volume in kT, by how many particles it stands for; `states`: of
-    each its particles and free energy.
+    `stateOf`: the state of each sketched volume, from 1. `energies`: of each sketched volume in
+    kT, by how many particles it stands for; `states`: of each its particles and free energy.
     """
     # Plots and clustering come with it: not before the page is open.
     from vitreous.analysis.landscape_files import read_space
@@ -88,7 +89,7 @@ def describe_landscape(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "folder": str(folder),
         "points": [finite(point) for point in scores],
-        "clusters": states.tolist(),
+        "stateOf": states.tolist(),
         "explained": facts.get("explained", []),
     }
     if owner.is_file():

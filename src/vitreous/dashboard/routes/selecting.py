@@ -17,7 +17,7 @@ from vitreous.analysis.selections import (
     selection_path,
 )
 from vitreous.dashboard.answers import command_header, mask_answer
-from vitreous.dashboard.exporting import SUFFIXES, export_csv, export_rows
+from vitreous.dashboard.exporting import SUFFIXES, export_rows
 from vitreous.dashboard.rules import Rule
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
@@ -123,14 +123,11 @@ def export_selection(session: Session, wanted: Export) -> dict[str, Any]:
     name = f"{wanted.name}_inverse" if wanted.inverse else wanted.name
     # The name is checked as that of a selection; it can lead nowhere else.
     path = selection_path(session.run.path, name).with_name(name + SUFFIXES[wanted.format])
-    if wanted.format == "csv":
-        export_csv(session.latents(), rules.rows, mask, path)
-    else:
-        images = int(session.run.config.get("images", len(mask)))
-        export_rows(session.run.path, session.datadir, rules.rows[mask], path, images)
-    # `select` writes no CSV: the same rows, as an index.
-    output = path.with_suffix(".txt") if wanted.format == "csv" else path
-    command = rules.command(rule, *_datadir(session), "-o", str(output))
+    images = int(session.run.config.get("images", len(mask)))
+    opened = session.table.candidates_now()
+    which = images, opened.epoch, opened.clusters
+    export_rows(session.run.path, session.datadir, rules.rows[mask], path, *which)
+    command = rules.command(rule, *_datadir(session), "-o", str(path))
     return {"path": str(path), "count": int(mask.sum()), "command": command}
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 
 from vitreous.analysis.selecting import INDICES
 from vitreous.dashboard.answers import command_header, finite, map_answer
+from vitreous.dashboard.points import point_on_axes, read_point
 from vitreous.dashboard.recent import Recent
 from vitreous.dashboard.routes.selecting import Chosen
 from vitreous.dashboard.rules import Rule
@@ -37,12 +38,16 @@ def volume_routes(session: Session) -> APIRouter:
         z: str | None = None,
         consensus: bool = False,
         cluster: int | None = None,
+        axes: str | None = None,
     ) -> Response:
         maps, size = session.maps, session.run.pixel_size
         if consensus:
             found, command = maps.consensus(session.store)
             return map_answer(found, size, command)
-        point = _place(session, particle, z, cluster)
+        if axes is not None and z is not None:
+            point = point_on_axes(session, axes.split(","), read_point(z), particle)
+        else:
+            point = _place(session, particle, z, cluster)
         return map_answer(maps.decode(point), size, maps.command(point))
 
     @routes.post("/regress")
@@ -106,10 +111,7 @@ def _place(
     if particle is not None:
         return session.z_of(particle)
     if z is not None:
-        try:
-            return np.array([float(part) for part in z.split(",")], np.float32)
-        except ValueError:
-            raise InputError(f"z: {z[:80]!r} is no list of numbers") from None
+        return read_point(z)
     if cluster is not None:
         mask = session.rules().mask({"cluster": [cluster]})
         if not mask.any():

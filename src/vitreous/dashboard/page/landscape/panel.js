@@ -1,4 +1,4 @@
-// The landscape tab: the analysed volumes by their own principal components, and their clusters.
+// The landscape tab: the analysed volumes by their own principal components, and their states.
 
 import { getJson } from "../core/api.js";
 import { copyButton } from "../core/commands.js";
@@ -44,7 +44,7 @@ function view(found, viewport) {
   const pick = (k) => {
     chosen = k;
     draw();
-    viewport.fetch(`api/landscape/volume/${k}`, { label: `Volume ${k}` });
+    viewport.fetch(`api/landscape/volume/${k + 1}`, { label: `Volume ${k + 1}` }); // vol_001.mrc is the first
   };
   const draw = () => plot.replaceChildren(scatter(found, axes, chosen, pick));
   const pairs = [];
@@ -56,9 +56,9 @@ function view(found, viewport) {
       } })
     : null;
   draw();
-  const clusters = found.clusters ? [...new Set(found.clusters)].sort((a, b) => a - b) : [];
-  const key = h("div", { class: "swatches" }, ...clusters.map((c) =>
-    h("span", { class: "swatch" }, h("span", { class: "dot", style: `background:${categoryColour(c)}` }), `cluster ${c}`, h("span", { class: "faint", text: ` ${found.clusters.filter((k) => k === c).length}` }))));
+  const states = found.stateOf ? [...new Set(found.stateOf)].sort((a, b) => a - b) : [];
+  const key = h("div", { class: "swatches" }, ...states.map((c) =>
+    h("span", { class: "swatch" }, h("span", { class: "dot", style: `background:${categoryColour(c)}` }), `state ${c}`, h("span", { class: "faint", text: ` ${found.stateOf.filter((k) => k === c).length}` }))));
   const parts = [h("div", { class: "row wrap" }, h("span", { class: "faint", text: "Volume components" }), choice), plot, key];
   if (found.states?.length) parts.push(stateTable(found.states));
   return parts;
@@ -67,7 +67,7 @@ function view(found, viewport) {
 function words(found, k) {
   const size = found.sizes ? `, ${count(found.sizes[k])} particles` : "";
   const energy = Number.isFinite(found.energies?.[k]) ? `, ${figure(found.energies[k])} kT` : "";
-  return `volume ${k}${size}${energy}`;
+  return `volume ${k + 1}${size}${energy}`;
 }
 
 function scatter(found, [i, j], chosen, pick) {
@@ -84,8 +84,8 @@ function scatter(found, [i, j], chosen, pick) {
   const dots = found.points.map((p, k) => {
     const dot = svg("circle", {
       cx: edge + fx(p[i]) * (width - 2 * edge), cy: height - edge - fy(p[j]) * (height - 2 * edge), r: radius(k) + (k === chosen ? 2 : 0),
-      fill: found.clusters ? categoryColour(found.clusters[k]) : categoryColour(0), class: k === chosen ? "volume chosen" : "volume",
-      tabindex: 0, role: "button", "aria-label": `Show volume ${k}`,
+      fill: found.stateOf ? categoryColour(found.stateOf[k]) : categoryColour(0), class: k === chosen ? "volume chosen" : "volume",
+      tabindex: 0, role: "button", "aria-label": `Show volume ${k + 1}`,
     }, svg("title", {}, document.createTextNode(words(found, k))));
     dot.addEventListener("click", () => pick(k));
     dot.addEventListener("keydown", (event) => event.key === "Enter" && pick(k));

@@ -200,12 +200,14 @@ export class LatentView extends EventTarget {
     return [x.middle + fx * x.half, y.middle + fy * y.half];
   }
 
-  /** Which latents (from 0) the axes are, and their values at a place; null on other axes. */
+  /** The axes and their values at a place, for the server to find its latent; null where there is no such place. */
   pointAt(fractions) {
     const { x, y, z } = this.axes;
-    const numbers = [x, y].map((axis) => (this.columns.get(axis.name)?.group === "latent" ? /^z(\d+)$/.exec(axis.name) : null));
-    if (z || numbers.includes(null)) return null;
-    return { dimensions: numbers.map((m) => Number(m[1]) - 1), values: this.toValues(fractions) };
+    const isPlane = !z && [x, y].every((axis) => this.columns.get(axis.name)?.kind === "number");
+    if (!isPlane) return null;
+    // Of other axes no formula leads back: the server takes the nearest particle.
+    const isExact = [/^z\d+$/, /^pc\d+$/].some((kind) => kind.test(x.name) && kind.test(y.name));
+    return { axes: [x.name, y.name], labels: [x.label, y.label], isExact, values: this.toValues(fractions) };
   }
 
   #drawMarks() {

@@ -33,13 +33,13 @@ export function volumePanel(store, run, viewport, latent, columns) {
     offer();
     await model();
   });
-  // The other latents stay those of the picked particle; without one they are 0, the prior's middle.
-  const decodePoint = latest(async ({ dimensions, values }) => {
-    const names = Array.from({ length: run.zdim }, (_, k) => `z${k + 1}`);
+  // The other latents or components stay those of the picked particle; without one they are 0.
+  const decodePoint = latest(async ({ axes, labels, isExact, values }) => {
     const at = store.get("cursor");
-    const z = await Promise.all(names.map(async (n) => (at === null ? 0 : (await columns.values(n))[at])));
-    dimensions.forEach((d, k) => (z[d] = values[k]));
-    await viewport.fetch(`api/volume?z=${z.map((v) => Number(v.toPrecision(6))).join(",")}`, { label: `z${dimensions[0] + 1} ${figure(values[0])}, z${dimensions[1] + 1} ${figure(values[1])}` });
+    const place = values.map((v) => Number(v.toPrecision(6))).join(",");
+    const path = `api/volume?axes=${axes.map(encodeURIComponent).join(",")}&z=${place}${at === null ? "" : `&particle=${at}`}`;
+    const label = labels.map((name, k) => `${name} ${figure(values[k])}`).join(", ");
+    await viewport.fetch(path, { label: isExact ? label : `Particle nearest to ${label}` });
     offer();
   });
   const model = latest(async () => {
