@@ -12,8 +12,14 @@ _MOST_CORES = 8
 
 
 def share_cores() -> None:
-    """Let JAX see the cores as devices: inserting images runs on one core a device."""
+    """Let JAX see the cores as devices: inserting images runs on one core a device.
+
+    Not where several processes share the work, and the cores.
+    """
     import jax
+
+    if jax.distributed.is_initialized():
+        return
 
     # Too late where JAX has started already, as in a program that calls commands.
     with contextlib.suppress(RuntimeError):

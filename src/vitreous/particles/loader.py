@@ -28,7 +28,7 @@ from vitreous.particles.device_data import (
     take_rows,
     write_rows,
 )
-from vitreous.particles.memory import free_device_memory
+from vitreous.particles.memory import free_device_memory, is_out_of_memory
 from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan
 from vitreous.particles.prepare import (
     Batch,
@@ -40,6 +40,7 @@ from vitreous.particles.prepare import (
     planes_to_pixels,
     prepare_images,
 )
+from vitreous.particles.processes import least_of_processes
 from vitreous.particles.source import check_finite
 from vitreous.particles.streaming import read_ahead
 from vitreous.particles.table import ParticleTable
@@ -105,15 +106,27 @@ class PreparedImages:
         arrays = DeviceData(put_columns(table, mesh), None, *numbers)
         data = cls(table, source, recipe, normalization, arrays, mesh)
         need = len(table) * 2 * len(pixels) * np.dtype(jnp.dtype(storage)).itemsize
-        room = _RESIDENT_SHARE * _least(free_device_memory(data.devices))
+        room = _RESIDENT_SHARE * least_of_processes(free_device_memory(data.devices))
         resident = need <= room if resident is None else resident
         where = "held on the device" if resident else "streamed from disk"
         logger.info("%d images, %.2f GiB prepared: %s", len(table), need / 2**30, where)
         if not resident:
             return data
-        return cls(
-            table, source, recipe, normalization, arrays._replace(planes=data._put_planes()), mesh
-        )
+        try:
+            planes = data._put_planes()
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error) or jax.process_count() > 1:
+                raise
+            logger.warning("the images do not fit on the device after all: streamed from disk")
+            return data
+        arrays = arrays._replace(planes=planes)
+        return cls(table, source, recipe, normalization, arrays, mesh)
+
+    def release(self) -> None:
+        """Let go of the images on the devices: from now on they are read when they are needed."""
+        if self.arrays.planes is not None:
+            self.arrays.planes.delete()
+            object.__setattr__(self, "arrays", self.arrays._replace(planes=None))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -254,17 +267,6 @@ class PreparedImages:
             return parts[0]
         shape = (rows_per_device * len(self.devices), 2, p)
         return jax.make_array_from_single_device_arrays(shape, rows_sharding(self.mesh), parts)
-
-
-def _least(value: int) -> int:
-    """Return the least of the values of all processes: they must decide alike."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    # In KiB: there are no 64-bit integers on the way.
-    kibibytes = np.asarray(min(value >> 10, (1 << 31) - 1), np.int32)
-    return int(np.min(multihost_utils.process_allgather(kibibytes))) << 10
 
 
 def _check_table(table: ParticleTable, source: ImageReader) -> None:

@@ -1,9 +1,16 @@
-"""How much memory is free, on the devices and on the host."""
+"""How much memory is free, on the devices and on the host, and what to do when it is not enough."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import jax
+
+from vitreous.errors import InputError
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 def free_host_memory() -> int:
@@ -37,3 +44,31 @@ def free_device_memory(devices: Sequence[jax.Device]) -> int:
             return free_host_memory()
         total += stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     return total * len(devices) // max(len(own), 1)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device had too little memory for what was asked of it."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def with_less(work: Callable[[int], Result], size: int, least: int, what: str) -> Result:
+    """Do work in chunks of `size`, and from the start in chunks of half that if memory runs out.
+
+    **Arguments:** `work(size)`: must not lose what it was given when it fails. `least`: smallest
+    chunk that is tried; sizes stay multiples of it. `what`: the work in words, for the log.
+
+    **Raises:** `InputError` if even the smallest chunk does not fit.
+    """
+    while True:
+        try:
+            return work(size)
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if size <= least:
+                raise InputError(
+                    f"{what}: the device has too little memory even for chunks of {size}; use "
+                    "more devices, or smaller images (vitreous downsample)"
+                ) from error
+            size = max(least, size // 2 // least * least)
+            logger.warning("%s: out of memory, again in chunks of %d", what, size)

@@ -44,12 +44,12 @@ def consensus_from_batches(batches: Iterable[Slices], geometry: Geometry) -> Con
     **Returns:** the Wiener-regularised map, its half maps and their FSC, in the units of the
     pixels: a central slice of the map's un-normalised transform is a noise-free, CTF-free image.
     """
-    table = empty_table(geometry.grid, groups=2)
-    density = None
+    table = density = None
     for slices in batches:
         if density is None:
             density = _density(slices, geometry)
-            table = jax.device_put(table, _whole(slices.pixels))
+            shape = jax.eval_shape(lambda: empty_table(geometry.grid, groups=2)).shape
+            table = jnp.zeros(shape, jnp.float32, device=_whole(slices.pixels))
         table = _add(table, slices, density, geometry)
     if density is None:
         raise ValueError("no batches to reconstruct from")

@@ -31,32 +31,46 @@ class Consensus(NamedTuple):
     fsc: Float[Array, " shells"]
 
 
-@partial(jax.jit, static_argnames=("max_shell", "mean_count"))
 def finish_halves(sums: SliceSums, max_shell: int, mean_count: float | None = None) -> Consensus:
     """Make half maps and their FSC, then the map of both.
+
+    Each map is made by itself, so that at large boxes the grids of one map at a time are held.
 
     **Arguments:** `sums`: of two groups. `mean_count`: regularise all maps with this multiple of
     the mean weight, as cryoDRGN does; by default the map of all images is Wiener-filtered by the
     half maps' FSC.
     """
-    shells = max_shell + 1
-    numerator, weight = sums.numerator[:, 0], sums.weight[:, 0]
+    halves = jnp.stack([_half(sums, i, max_shell, mean_count) for i in range(2)])
+    fsc = _correlate(halves)
+    return Consensus(_both(sums, fsc, max_shell, mean_count), halves, fsc)
 
-    def half(numerator, weight):
-        if mean_count is not None:
-            return finish_mean_count(numerator, weight, shells, mean_count)
-        penalty = half_map_penalty(weight, shells)
-        # The floor lowers a voxel of mean weight by a known factor, taken back here.
-        return map_from_transform(divide(numerator, weight, penalty)) * (1 + HALF_MAP_FLOOR)
 
-    halves = jnp.stack([half(numerator[i], weight[i]) for i in range(2)])
-    fsc = fourier_shell_correlation(halves[0], halves[1])
-    both, total = numerator.sum(0), weight.sum(0)
+@partial(jax.jit, static_argnames=("group", "max_shell", "mean_count"))
+def _half(
+    sums: SliceSums, group: int, max_shell: int, mean_count: float | None
+) -> Float[Array, "n n n"]:
+    numerator, weight = sums.numerator[group, 0], sums.weight[group, 0]
     if mean_count is not None:
-        volume = finish_mean_count(both, total, shells, mean_count)
-    else:
-        volume = map_from_transform(divide(both, total, wiener_penalty(total, fsc, shells)))
-    return Consensus(volume, halves, fsc)
+        return finish_mean_count(numerator, weight, max_shell + 1, mean_count)
+    penalty = half_map_penalty(weight, max_shell + 1)
+    # The floor lowers a voxel of mean weight by a known factor, taken back here.
+    return map_from_transform(divide(numerator, weight, penalty)) * (1 + HALF_MAP_FLOOR)
+
+
+@jax.jit
+def _correlate(halves: Float[Array, "2 n n n"]) -> Float[Array, " shells"]:
+    return fourier_shell_correlation(halves[0], halves[1])
+
+
+@partial(jax.jit, static_argnames=("max_shell", "mean_count"))
+def _both(
+    sums: SliceSums, fsc: Float[Array, " shells"], max_shell: int, mean_count: float | None
+) -> Float[Array, "n n n"]:
+    shells = max_shell + 1
+    both, total = sums.numerator[:, 0].sum(0), sums.weight[:, 0].sum(0)
+    if mean_count is not None:
+        return finish_mean_count(both, total, shells, mean_count)
+    return map_from_transform(divide(both, total, wiener_penalty(total, fsc, shells)))
 
 
 @partial(jax.jit, static_argnames=("max_shell", "mean_count"))

@@ -20,6 +20,7 @@ from vitreous.imaging.ctf import evaluate_ctf
 from vitreous.imaging.dose import dose_filter
 from vitreous.imaging.fourier_grid import FourierGrid, volume_to_grid
 from vitreous.imaging.slicing import slice_grid
+from vitreous.particles.device_data import fetch
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.backprojection import Geometry, Slices
@@ -169,7 +170,7 @@ def residual_spectrum(
 
     total = np.zeros(count)
     for batch in data.in_order(batch_size):
-        total += np.asarray(power(consensus, batch), np.float64)
+        total += np.asarray(fetch(power(consensus, batch)), np.float64)
     size = np.bincount(pixels.shell, pixels.weight, count) * len(data)
     spectrum = np.ones(count)
     known = size > 0

@@ -1,7 +1,8 @@
 """Read images in chunks and add them to Fourier sums, on one device or several.
 
 The next chunk is read while the devices work on the last one. Each device keeps sums of its own,
-added up at the end.
+added up at the end, one group of images after the other: at large boxes memory is what counts. Of
+several processes each reads and adds its share of the images.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from jaxtyping import Array, Float, Int
 
 from vitreous.geometry.fourier import half_plane
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.memory import with_less
 from vitreous.particles.prepare import ImageReader
+from vitreous.particles.processes import own_share, sum_over_processes
 from vitreous.reconstruction.backprojection import (
     Geometry,
     Slices,
@@ -88,46 +91,97 @@ def sum_images(
     """Add all images of a source to the half-space sums of their groups.
 
     **Arguments:** `rows`: where in the source the image of each row of `columns` lies, by default
-    in the same order. `mesh`: devices to share the images between, by default all. `chunk`:
+    in the same order. `mesh`: devices to share the images between, by default all here. `chunk`:
     images at a time. `progress`: called with the number of images just done.
     """
+    columns = jax.tree.map(lambda leaf: _device_type(np.asarray(leaf)), columns)
     count = len(columns.weight)
     where = np.arange(count) if rows is None else np.asarray(rows)
-    mesh = Mesh(np.array(jax.devices()), ("data",)) if mesh is None else mesh
+    mesh = Mesh(np.array(jax.local_devices()), ("data",)) if mesh is None else mesh
+    sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
+    density = _density(jax.tree.map(lambda leaf: jnp.asarray(leaf[sample]), columns), geometry)
+    own = own_share(count)
+    columns, where = jax.tree.map(lambda leaf: leaf[own], columns), where[own]
     chunk = chunk or chunk_size(geometry, mesh.size, jax.default_backend())
-    chunk = min(chunk, -(-count // mesh.size) * mesh.size)
+    chunk = min(chunk, -(-max(len(where), 1) // mesh.size) * mesh.size)
     chunk = -(-chunk // mesh.size) * mesh.size
-    spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    tell = _Told(count, progress)
 
+    def add(chunk: int) -> list[Array]:
+        tell.begin_again()
+        return _add_all(source, columns, where, density, geometry, groups, mesh, chunk, tell)
+
+    tables = with_less(add, chunk, mesh.size, "backprojection")
+    return _collect(tables, density, geometry, groups)
+
+
+def _add_all(
+    source: ImageReader,
+    columns: ImageColumns,
+    where: Int[np.ndarray, " m"],
+    density: Float[Array, " radii"],
+    geometry: Geometry,
+    groups: int,
+    mesh: Mesh,
+    chunk: int,
+    tell: "_Told",
+) -> list[Array]:
+    """Add the images of this process in chunks; the table of each device."""
+    spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     shape = jax.eval_shape(lambda: empty_table(geometry.grid, groups)).shape
     tables = jnp.zeros((mesh.size, *shape), jnp.float32, device=spread)
-    columns = jax.tree.map(lambda leaf: _device_type(np.asarray(leaf)), columns)
-    sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64)
-    some = jax.tree.map(lambda leaf: jnp.asarray(leaf[sample]), columns)
-    density = _density(some, geometry)
     done = None
-    for start in range(0, count, chunk):
-        index = np.arange(start, min(start + chunk, count))
-        images = np.asarray(source.read(where[index]), np.float32)
-        # The last chunk is filled up with images of weight 0, so that all have one shape.
-        padded = np.pad(index, (0, chunk - len(index)), mode="edge")
-        if len(index) < chunk:
-            images = np.pad(images, ((0, chunk - len(index)), (0, 0), (0, 0)))
-        part = jax.tree.map(lambda leaf, take=padded: leaf[take], columns)
-        part = part._replace(
-            weight=part.weight * (np.arange(chunk) < len(index)).astype(np.float32)
-        )
+    for start in range(0, len(where), chunk):
+        index = np.arange(start, min(start + chunk, len(where)))
+        images, part = _read_chunk(source, columns, where, index, chunk)
         images, part = jax.device_put((images, part), spread)
         if done is not None:
             # Never more than one chunk ahead of the devices: memory stays bounded.
             done.block_until_ready()
-            if progress is not None:
-                progress(chunk)
+            tell(chunk)
         tables, done = _add_images(tables, images, part, density, geometry, mesh)
-    if progress is not None and done is not None:
+    if done is not None:
         done.block_until_ready()
-        progress(count - start)
-    return _collect(tables, density, geometry)
+    tell.rest()
+    return [shard.data for shard in tables.addressable_shards]
+
+
+class _Told:
+    """Tell progress in images of all processes, of which this one sees its own."""
+
+    def __init__(self, count: int, progress: Callable[[int], None] | None) -> None:
+        self._count, self._progress = count, progress
+        self._done = self._told = 0
+
+    def begin_again(self) -> None:
+        """Start over: what was told once is not told again."""
+        self._done = 0
+
+    def __call__(self, images: int) -> None:
+        """Count images of this process as done."""
+        self._done = min(self._done + images * jax.process_count(), self._count)
+        new = self._done - self._told
+        if new > 0:
+            self._told = self._done
+            if self._progress is not None:
+                self._progress(new)
+
+    def rest(self) -> None:
+        """Count all images as done."""
+        self(self._count)
+
+
+def _read_chunk(
+    source: ImageReader, columns: ImageColumns, where: np.ndarray, index: np.ndarray, chunk: int
+) -> tuple[np.ndarray, ImageColumns]:
+    """Read images and their columns, filled up to a whole chunk with images of weight 0."""
+    images = np.asarray(source.read(where[index]), np.float32)
+    padded = np.pad(index, (0, chunk - len(index)), mode="edge")
+    if len(index) < chunk:
+        images = np.pad(images, ((0, chunk - len(index)), (0, 0), (0, 0)))
+    part = jax.tree.map(lambda leaf: leaf[padded], columns)
+    counted = (np.arange(chunk) < len(index)).astype(np.float32)
+    return images, part._replace(weight=part.weight * counted)
 
 
 @partial(jax.jit, static_argnames="geometry")
@@ -136,11 +190,37 @@ def _density(some: ImageColumns, geometry: Geometry) -> Float[Array, " radii"]:
     return expected_density(jnp.asarray(some.pixel_size), some.ctf, dose, geometry)
 
 
-@partial(jax.jit, static_argnames="geometry")
 def _collect(
-    tables: Float[Array, "d rows channels"], density: Float[Array, " radii"], geometry: Geometry
+    tables: list[Array], density: Float[Array, " radii"], geometry: Geometry, groups: int
 ) -> SliceSums:
-    return image_sums(tables.sum(axis=0), density, geometry)
+    """Add up the tables of all devices and processes, and read them, group by group.
+
+    The devices do not wait for each other here, as in a sum of theirs: on CPUs with fewer cores
+    than devices that can stand still.
+    """
+    found = []
+    for group in range(groups):
+        total = None
+        for table in tables:
+            part = jax.device_put(_of_group(table, group, groups), jax.local_devices()[0])
+            total = part if total is None else _plus(total, part)
+        found.append(_read(sum_over_processes(total), density, geometry))
+    return SliceSums(*(jnp.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+@partial(jax.jit, static_argnames=("group", "groups"))
+def _of_group(
+    table: Float[Array, "1 rows channels"], group: int, groups: int
+) -> Float[Array, "voxels channels"]:
+    return table.reshape(groups, -1, table.shape[-1])[group]
+
+
+@partial(jax.jit, donate_argnums=0)
+def _plus(total: Array, part: Array) -> Array:
+    return total + part
+
+
+_read = partial(jax.jit, static_argnames="geometry")(image_sums)
 
 
 def _device_type(leaf: np.ndarray) -> np.ndarray:

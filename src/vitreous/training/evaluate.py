@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from vitreous.particles.device_data import fetch
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.memory import with_less
 from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
 
@@ -29,6 +30,17 @@ def map_images(
     **Returns:** NumPy arrays with `len(data)` rows (or a row a group) in the structure of the
     function's result.
     """
+
+    def run(batch_size: int) -> PyTree:
+        return _map_images(function, parameters, data, batch_size, groups)
+
+    if jax.process_count() > 1:
+        # One process that tries again by itself would wait for the others for ever.
+        return run(batch_size)
+    return with_less(run, batch_size, len(data.devices), "a pass over the images")
+
+
+def _map_images(function, parameters, data: PreparedImages, batch_size: int, groups) -> PyTree:
     plan = data.plan_in_order(batch_size, groups)
     count = len(data) if groups is None else len(groups)
     parameters, rest = eqx.partition(parameters, eqx.is_array)

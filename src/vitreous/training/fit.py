@@ -14,12 +14,14 @@ from rich.console import Console
 from vitreous.errors import InputError, Interrupted
 from vitreous.files import is_writer
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.memory import is_out_of_memory
 from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan, shuffled_order
 from vitreous.training.checkpoint import fill_leaves
 from vitreous.training.distributed import Vote, wait_for_all
 from vitreous.training.guard import check_losses, check_weights
 from vitreous.training.method import Method, State
 from vitreous.training.metrics_log import MetricsLog
+from vitreous.training.planning import plan_fit
 from vitreous.training.position import Position
 from vitreous.training.precision import Precision, matmul_precision
 from vitreous.training.progress import FitProgress, duration, run_log
@@ -100,7 +102,29 @@ def fit(
         stop_on_signal() as stop,
         matmul_precision(options.precision, platform),
     ):
-        return _Fit(method, data, run, options, on_checkpoint).go(stop)
+        return _fit_in_memory(method, data, run, options, on_checkpoint, stop)
+
+
+def _fit_in_memory(method, data: PreparedImages, run, options, on_checkpoint, stop) -> State:
+    """Fit; if the devices run out of memory, let go of the images there and go on without.
+
+    **Raises:** `InputError` if even then it is too little.
+    """
+    while True:
+        try:
+            return _Fit(method, data, run, options, on_checkpoint).go(stop)
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            # Processes that try again must do so together, and only one may have failed.
+            if not data.resident or jax.process_count() > 1:
+                raise InputError(
+                    f"the devices have too little memory for steps of {options.batch_size} "
+                    "images: lower --batch-size, or stream the images (--lazy); --resume goes on"
+                ) from error
+        # The same batches in the same order: only the images come another way.
+        logger.warning("out of memory: the images are streamed from disk from now on")
+        data.release()
 
 
 class _Fit:
@@ -122,12 +146,13 @@ class _Fit:
         self.group = 1
         if options.shuffle_chunk > 1:
             self.group = max(1, options.shuffle_buffer // self.batch_size)
+        self.block = block_length(self.steps, options.log_every)
         self.stepper = Stepper(
             method,
             data,
             key=jax.random.key(options.seed),
             total_steps=self.steps * options.epochs,
-            block=block_length(self.steps, options.log_every),
+            block=self.block,
             threads=options.threads,
             ahead=options.read_ahead,
             group=self.group,
@@ -135,6 +160,7 @@ class _Fit:
         self.vote = Vote(data.mesh)
         self.last_checkpoint = time.monotonic()
         self.pending: Callable[[], None] | None = None
+        self.blocks_read = 0
 
     def _groups(self, epoch: int) -> Groups | None:
         return self.method.groups(epoch) if hasattr(self.method, "groups") else None
@@ -156,6 +182,7 @@ class _Fit:
         arrays, done, position = self._start()
         console = Console(stderr=True) if is_writer() and not options.quiet else None
         step = done * self.steps + position
+        self._show_plan(console)
         with (
             MetricsLog(run.path, done, step, within=position > 0) as self.log,
             FitProgress(options.epochs, self.steps, console) as self.progress,
@@ -168,6 +195,23 @@ class _Fit:
             console.print(str(run.path), style="dim", markup=False, highlight=False)
         wait_for_all("end of fit")
         return self.stepper.seen_by_all(arrays)
+
+    def _show_plan(self, console: Console | None) -> None:
+        options, stepper = self.options, self.stepper
+        plan_fit(
+            self.data,
+            stepper.shapes,
+            stepper.shardings,
+            self.run.path,
+            batch=self.batch_size,
+            steps=self.steps,
+            block=self.block,
+            threads=options.threads,
+            ahead=options.read_ahead,
+            group=self.group,
+            epochs=options.epochs,
+            keep=options.keep,
+        ).show(console)
 
     def _start(self) -> tuple[PyTree, int, int]:
         """Return the arrays to begin with, the epochs done and the steps done in the next."""
@@ -232,6 +276,13 @@ class _Fit:
         now = time.monotonic()
         rate = float(images.sum()) / max(now - self.interval_began, 1e-9)
         self.interval_began = now
+        self.blocks_read += 1
+        # The first block holds the compilation.
+        if self.blocks_read == 2:
+            spent = duration(self.visits * self.batch_size / self.batch_visits / rate)
+            line = f"about {spent} an epoch ({rate:.0f} images/s)"
+            logger.info(line)
+            self.progress.tell(line)
         step = epoch * self.steps + first + count
         means["images_per_second"] = round(rate, 2)
         self.log.record(epoch + 1, step, int(images.sum()), means)

@@ -4,16 +4,20 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 
 from vitreous.errors import InputError
+from vitreous.files import is_writer
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles import ParticleTable, read_particles
+from vitreous.particles.cache import cache_images, set_name
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.peer_pickles import PoseUnit
 from vitreous.particles.prepare import ImageReader, Normalization, Storage
+from vitreous.training.distributed import check_same, wait_for_all
 from vitreous.training.mesh import data_mesh
 
 logger = logging.getLogger(__name__)
@@ -29,9 +33,10 @@ class DataOptions:
     5 particles. `tilts`: the images of each particle exposed first, None for all. `tilted`,
     `tilt_angle`: the second images of tilt pairs, and the turn in degrees. `contrast`: of the
     particles; `"auto"` decides from the map of all images. `window_radius`: None for no
-    window. `lazy`: stream from disk even if the images fit. `storage`: precision of prepared
-    images. `normalization`: (mean, std) instead of the measured ones. `devices`: how many, None
-    for all.
+    window. `lazy`: stream from disk even if the images fit. `cache`: folder to copy the images
+    to first, into one file in the order of the selection, and to stream from. `storage`:
+    precision of prepared images. `normalization`: (mean, std) instead of the measured ones.
+    `devices`: how many, None for all.
     """
 
     poses: str | None = None
@@ -51,6 +56,7 @@ class DataOptions:
     storage: Storage = "float32"
     normalization: tuple[float, float] | None = None
     devices: int | None = None
+    cache: str | None = None
 
     def particle_arguments(self, particles: str | os.PathLike) -> dict[str, Any]:
         """Return the arguments of `read_particles`, as a run keeps them."""
@@ -103,6 +109,10 @@ def prepared_images(
     **Arguments:** `contrast`: decided by now; anything but `"dark"` is white. `normalization`:
     numbers of an earlier run.
     """
+    if jax.process_count() > 1:
+        check_same("particles", set_name(table).encode())
+    if data.cache is not None:
+        source = _cached(table, source, Path(data.cache))
     if data.contrast == "dark" and table.sign is not None:
         logger.warning(
             "%s: its images are turned by their sign (blob/sign) already, and now once more; "
@@ -119,6 +129,14 @@ def prepared_images(
         invert=contrast == "dark",
         storage=data.storage,
         normalization=None if stored is None else Normalization(*stored),
-        resident=False if data.lazy else None,
+        resident=False if data.lazy or data.cache is not None else None,
         mesh=data_mesh(data.devices) if count > 1 else None,
     )
+
+
+def _cached(table: ParticleTable, source: ImageReader, folder: Path) -> ImageReader:
+    """Copy the images into a cache, by the first process; all read from there."""
+    if is_writer():
+        source = cache_images(source, table, folder)
+    wait_for_all("images copied")
+    return source if is_writer() else cache_images(source, table, folder)

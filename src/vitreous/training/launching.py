@@ -1,11 +1,12 @@
 """Start the processes of one run on this machine, and let none outlive the others."""
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,13 @@ from vitreous.errors import InputError
 # Seconds that the others are given to end by themselves once one has failed.
 _GRACE = 3.0
 _POLL = 0.05
-_PR_SET_PDEATHSIG = 1
+# Goes before the command in its process, as forking by hand is not safe beside threads of JAX:
+# the system is to end it if the launcher dies, however it dies (PR_SET_PDEATHSIG is 1).
+_PROLOGUE = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
+    "os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); "
+    "os.execvp(sys.argv[2], sys.argv[2:])"
+)
 _FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -42,6 +49,8 @@ def launch(command: Sequence[str], processes: int, logs: Path | None = None) -> 
     """
     if processes < 1:
         raise InputError(f"{processes} processes asked for: at least 1 is needed")
+    if shutil.which(command[0]) is None:
+        raise InputError(f"{command[0]}: cannot be started: no such program")
     folder = Path(tempfile.mkdtemp(prefix="vitreous-launch-")) if logs is None else logs
     folder.mkdir(parents=True, exist_ok=True)
     started: list[subprocess.Popen] = []
@@ -73,28 +82,18 @@ def _start(
     command: Sequence[str], number: int, processes: int, shared: dict[str, str], folder: Path
 ) -> subprocess.Popen:
     cores = share_of_cores(sorted(os.sched_getaffinity(0)), number, processes)
-    library = ctypes.CDLL(None)
-
-    def prepare() -> None:
-        # The system ends the child if this process dies, however it dies.
-        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.sched_setaffinity(0, cores)
-
+    words = [sys.executable, "-S", "-c", _PROLOGUE, ",".join(map(str, sorted(cores))), *command]
     environment = shared | {"VITREOUS_PROCESS": str(number)}
     log = contextlib.nullcontext() if number == 0 else (folder / f"process.{number}.log").open("wb")
     with log as output:
-        try:
-            return subprocess.Popen(
-                command,
-                env=environment,
-                stdin=None if number == 0 else subprocess.DEVNULL,
-                stdout=output,
-                stderr=None if output is None else subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=prepare,
-            )
-        except OSError as error:
-            raise InputError(f"{command[0]}: cannot be started: {error.strerror}") from error
+        return subprocess.Popen(
+            words,
+            env=environment,
+            stdin=None if number == 0 else subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def share_of_cores(cores: Sequence[int], number: int, processes: int) -> set[int]:

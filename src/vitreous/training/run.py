@@ -24,10 +24,10 @@ from vitreous.training.distributed import wait_for_all
 
 # What an older run left that a new one in its place would take for its own.
 _CONTENTS = (
-    "tensorboard", "checkpoints", "volumes", "figures", "run.log", "metrics.jsonl", "loss.png",
-    "report.html", "latents.npz", "latents.*.npz", "poses.npz", "encoder_poses.npz", "maps.npz",
-    "found.json", "z.*.pkl",
-    "analyze.*", "landscape.*", "convergence.*", "benchmark.*.json",
+    "cache", "tensorboard", "checkpoints", "volumes", "figures", "run.log", "metrics.jsonl",
+    "loss.png", "report.html", "latents.npz", "latents.*.npz", "poses.npz", "encoder_poses.npz",
+    "maps.npz", "found.json", "z.*.pkl", "analyze.*", "landscape.*", "convergence.*",
+    "benchmark.*.json",
 )  # fmt: skip
 # Arguments of `read_particles` that name files or folders.
 _PATH_ARGUMENTS = ("path", "datadir", "poses", "ctf", "ind", "passthrough", "tomograms", "tilted")

@@ -57,10 +57,10 @@ class Stepper:
         self._total = np.float32(total_steps)
         shapes = eqx.filter_eval_shape(method.init, self._init_key)
         self.shapes, self._rest = eqx.partition(shapes, _is_shape)
-        self._shardings = self._place(shapes)
+        self.shardings = self._place(shapes)
         mesh = data.mesh
         self._whole = None if mesh is None else NamedSharding(mesh, WHOLE)
-        placed = None if self._shardings is None else (self._shardings, self._whole)
+        placed = None if self.shardings is None else (self.shardings, self._whole)
         self._run_block = jax.jit(
             self._scan, donate_argnums=0, static_argnames="masked", out_shardings=placed
         )
@@ -84,11 +84,11 @@ class Stepper:
             # A weakly typed leaf would come back strong from the first step and compile twice.
             return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
-        return jax.jit(arrays, out_shardings=self._shardings)(self._init_key)
+        return jax.jit(arrays, out_shardings=self.shardings)(self._init_key)
 
     def put(self, arrays: PyTree) -> PyTree:
         """Put arrays, read back or changed on the host, where the steps want them."""
-        return arrays if self._shardings is None else put(arrays, self._shardings)
+        return arrays if self.shardings is None else put(arrays, self.shardings)
 
     def whole(self, arrays: PyTree) -> PyTree:
         """Return the state as the method knows it."""

@@ -13,7 +13,7 @@ from jaxtyping import Array, Int
 from vitreous.methods.subspace.expectation import ContrastPrior
 from vitreous.methods.subspace.model import Band, Noise, Subspace, grid_table
 from vitreous.methods.subspace.sweep import Seen, Sums, add_batch, empty_sums
-from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, one_device
+from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, fetch, one_device, put
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan
 from vitreous.particles.prepare import Batch
@@ -57,6 +57,11 @@ class Passes:
         cores = min(os.cpu_count() or 1, _MOST_PARTS) if jax.default_backend() == "cpu" else 1
         self.parts = cores if data.resident and one_device(data.mesh) else 1
         self._compiled: Callable | None = None
+        mesh = data.mesh
+        self._add_devices = jax.jit(
+            lambda sums: jax.tree.map(lambda x: x.sum(axis=0), sums),
+            out_shardings=None if mesh is None else jax.sharding.NamedSharding(mesh, WHOLE),
+        )
 
     def run(
         self,
@@ -101,10 +106,11 @@ class Passes:
                 )
                 parts.append(part)
                 if len(parts) > 1:
-                    parts[-2] = jax.device_get(parts[-2])
-            seen = jax.tree.map(lambda *x: np.concatenate([np.asarray(y) for y in x]), *parts)
+                    parts[-2] = fetch(parts[-2])
+            parts = [fetch(part) for part in parts]
+            seen = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         if not one_device(data.mesh):
-            sums = _add_devices(sums)
+            sums = self._add_devices(sums)
         return sums, jax.tree.map(lambda x: x[: len(rows)], seen)
 
     def compile_ahead(self, groups: int) -> None:
@@ -177,8 +183,8 @@ class Passes:
             made.append(run(sums, arrays, table, half, noise, collect, taken))
         sums = made[0][0] if len(made) == 1 else _add(*(part for part, _ in made))
         seen = jax.tree.map(
-            lambda *x: np.concatenate([np.asarray(y).reshape(-1, *y.shape[2:]) for y in x]),
-            *(part for _, part in made),
+            lambda *x: np.concatenate([y.reshape(-1, *y.shape[2:]) for y in x]),
+            *(fetch(part) for _, part in made),
         )
         return sums, seen
 
@@ -191,14 +197,13 @@ class Passes:
         mesh = self.data.mesh
         if mesh is None or one_device(mesh):
             return jax.device_put(tree, self.data.devices[0])
-        return jax.device_put(tree, jax.sharding.NamedSharding(mesh, WHOLE))
+        return put(tree, jax.sharding.NamedSharding(mesh, WHOLE))
 
     def _empty(self, groups: int) -> Sums:
-        sums = self.place(no_sums(self.band, groups))
         mesh = self.data.mesh
-        if one_device(mesh):
-            return sums
-        assert mesh is not None
+        if mesh is None or one_device(mesh):
+            return self.place(no_sums(self.band, groups))
+        sums = jax.eval_shape(lambda: empty_sums(self.band, groups))
         spread = jax.sharding.NamedSharding(mesh, SPREAD)
         return jax.tree.map(
             lambda x: jnp.zeros((mesh.size, *x.shape), x.dtype, device=spread), sums
@@ -260,8 +265,3 @@ def _table(grid: Array, band: Band) -> Array:
 @jax.jit
 def _add(*parts: Sums) -> Sums:
     return jax.tree.map(lambda *x: sum(x[1:], x[0]), *parts)
-
-
-@jax.jit
-def _add_devices(sums: Sums) -> Sums:
-    return jax.tree.map(lambda x: x.sum(axis=0), sums)

@@ -1,8 +1,10 @@
 """What an interrupted fit goes on from: written now and then, and when a signal asks to stop."""
 
+import signal
 import time
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +14,7 @@ from vitreous.methods.subspace.em import Kept
 from vitreous.methods.subspace.estimate import Estimate
 from vitreous.methods.subspace.ground import Ground
 from vitreous.methods.subspace.model import Noise, Subspace
+from vitreous.training.distributed import gather_numbers
 from vitreous.training.signals import StopRequest
 
 STATE = "em.npz"
@@ -37,15 +40,23 @@ class Keeper:
         **Raises:** `Interrupted` if a signal came.
         """
         self._kept = kept
-        self.poll()
+        # All processes stop after the same iteration.
+        asked = gather_numbers(np.asarray(self._stop.signal or 0, np.int32)).max()
+        if asked:
+            self._stop.signal = signal.Signals(int(asked))
+        self._raise_if_asked()
         if time.monotonic() - self._written > _INTERVAL:
             self._write()
 
     def poll(self) -> None:
-        """Stop if a signal came, between two batches as well.
+        """Stop if a signal came, between two batches as well; of several processes none may.
 
         **Raises:** `Interrupted` if so, with the last state written.
         """
+        if jax.process_count() == 1:
+            self._raise_if_asked()
+
+    def _raise_if_asked(self) -> None:
         if not self._stop:
             return
         self._write()
