@@ -49,7 +49,7 @@ def train_vae(
     settings = {"kind": "vae", "zdim": zdim, "beta": _beta(beta), "beta_control": beta_control}
     settings |= encoder.settings() | poses.settings()
     mode = encoder.encode_mode
-    is_tilt = mode == "tilt" and not flags.tilts.per_image
+    is_tilt = (mode or "").startswith("tilt") and not flags.tilts.per_image
     chosen = {
         "encoder": _choice("--encode-mode", mode, "EncoderType"),
         "by_particle": True if is_tilt else None,
@@ -171,6 +171,7 @@ def _train(
         **flags.tilts.arguments(),
         **images.arguments(),
         contrast=flags.sign.contrast(),
+        cache=str(outdir.absolute() / "cache") if images.cache else None,
     )
     options = FitOptions(
         checkpoint_every=place.checkpoint,

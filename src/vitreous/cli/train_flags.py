@@ -62,6 +62,10 @@ class ImageFlags:
     lazy: Annotated[bool, typer.Option(help="Stream images from disk even if they would fit.")] = (
         False
     )
+    cache: Annotated[
+        bool,
+        typer.Option("--cache", help="Copy them into one file beside the run; stream from there."),
+    ] = False
     shuffler_size: Annotated[
         int,
         typer.Option(help="With --lazy: read runs of neighbouring images (for spinning disks)."),
