@@ -136,7 +136,7 @@ def _prepare(
             foundation = found(prepared)
         half = half_sets(len(table), table.half_set, table.particle)
         group = optics_groups(table)
-        start = make_start(config, prepared, foundation, int(group.max()) + 1)
+        start = make_start(config, prepared, foundation, half, group)
         normalization = [float(x) for x in prepared.normalization]
         run.update_config(normalization=normalization, contrast=contrast)
         write_start(run, start, half, group)

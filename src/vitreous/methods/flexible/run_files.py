@@ -1,6 +1,7 @@
 """What a flexible run keeps: the start of its fit in `start.npz`, models in its checkpoints."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.methods.flexible.bodies import BodyPlan
 from vitreous.methods.flexible.config import config_from_dict
 from vitreous.methods.flexible.deformation import Deformation
 from vitreous.methods.flexible.gaussian_model import GaussianModel
@@ -61,8 +63,14 @@ def write_start(
         **{name: getattr(start, name) for name in ("edges", "noise", "shell", "radius", "reach")},
         "half": half,
         "group": group,
-        "latents": np.zeros((0, 0), np.float32) if start.latents is None else start.latents,
+        "voxel_size": start.voxel_size,
     }
+    if start.latents is not None:
+        arrays["latents"] = start.latents
+    if start.mask is not None:
+        arrays["mask"] = start.mask
+    if start.bodies is not None:
+        arrays |= {f"bodies_{name}": x for name, x in start.bodies._asdict().items()}
     with atomic_path(run.path / START_FILE) as temporary:
         np.savez(temporary, **{name: np.asarray(x) for name, x in arrays.items()})  # type: ignore[arg-type]
 
@@ -83,9 +91,20 @@ def read_start(
             int(stored["shell"]),
             float(stored["radius"]),
             float(stored["reach"]),
-            stored["latents"] if stored["latents"].size else None,
+            stored.get("latents"),
+            _stored_bodies(stored),
+            stored.get("mask"),
+            float(stored["voxel_size"]),
         )
         return start, stored["half"], stored["group"]
+
+
+def _stored_bodies(stored: Mapping[str, np.ndarray]) -> BodyPlan | None:
+    if "bodies_shares" not in stored:
+        return None
+    fields: dict[str, Any] = {name: stored[f"bodies_{name}"] for name in BodyPlan._fields}
+    fields["voxel_size"] = float(fields["voxel_size"])
+    return BodyPlan(**fields)
 
 
 def load_method(run: Run) -> FlexibleMethod:

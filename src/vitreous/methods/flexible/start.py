@@ -5,11 +5,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
+from vitreous.methods.flexible.bodies import BodyPlan, make_bodies
 from vitreous.methods.flexible.config import FlexibleConfig
-from vitreous.methods.flexible.deformation import make_deformation
+from vitreous.methods.flexible.deformation import (
+    Deformation,
+    FactorisedDeformation,
+    make_deformation,
+)
 from vitreous.methods.flexible.gaussian_model import GaussianModel
+from vitreous.methods.flexible.landscape_start import fit_modes
+from vitreous.methods.flexible.masked import masked
 from vitreous.methods.flexible.state import Moving
 
 # Gaussians may grow and shrink by this factor before spreading would cut them off.
@@ -21,7 +28,9 @@ class Start(NamedTuple):
 
     **Fields:** `gaussians`: of either half. `edges`: the springs. `noise`: power of each optics
     group on each shell. `shell`: outermost one used. `radius`: of the molecule, Å. `reach`: Å that
-    a mode moves by at first. `latents`: first guesses, or None.
+    a mode moves by at first. `latents`: first guesses, or None. `bodies`: what moves as one, or
+    None. `mask`: where anything may move (0 to 255), of voxels of `voxel_size` Å, or None. `modes`:
+    `(g, k, 3)` Å at the Gaussians that a factorised field begins with; only needed then.
     """
 
     gaussians: GaussianModel
@@ -31,6 +40,10 @@ class Start(NamedTuple):
     radius: float
     reach: float
     latents: Float[np.ndarray, "n d"] | None = None
+    bodies: BodyPlan | None = None
+    mask: UInt8[np.ndarray, "n n n"] | None = None
+    voxel_size: float = 1.0
+    modes: Float[np.ndarray, "g k 3"] | None = None
 
     @property
     def width_bounds(self) -> tuple[float, float]:
@@ -40,14 +53,23 @@ class Start(NamedTuple):
 
     def moving(self, config: FlexibleConfig, key: jax.Array) -> Moving:
         """Make one half's model: the same Gaussians, a field of its own."""
-        field = make_deformation(
-            config.decoder,
-            config.zdim,
-            self.radius,
-            self.reach,
-            key,
-            modes=config.modes,
-            width=config.width,
-            depth=config.depth,
-        )
-        return Moving(jax.tree.map(jnp.asarray, self.gaussians), field)
+        return Moving(jax.tree.map(jnp.asarray, self.gaussians), self._field(config, key))
+
+    def _field(self, config: FlexibleConfig, key: jax.Array) -> Deformation:
+        field: Deformation
+        if self.bodies is not None:
+            field = make_bodies(self.bodies, config.zdim, self.reach, key, width=config.width)
+        else:
+            field = make_deformation(
+                config.decoder,
+                config.zdim,
+                self.radius,
+                self.reach,
+                key,
+                modes=config.modes,
+                width=config.width,
+                depth=config.depth,
+            )
+        if self.modes is not None and isinstance(field, FactorisedDeformation):
+            field = fit_modes(field, np.asarray(self.gaussians.positions), self.modes)
+        return field if self.mask is None else masked(field, self.mask, self.voxel_size)

@@ -4,7 +4,7 @@ import logging
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier import half_space
@@ -12,10 +12,14 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.shells import shell_index
 from vitreous.imaging.volumes.fitting import fit_map
 from vitreous.maps import read_map
+from vitreous.methods.flexible.bodies import plan_bodies
+from vitreous.methods.flexible.body_masks import read_body_masks
 from vitreous.methods.flexible.coarse_grain import beads_of_structure
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.elastic import neighbour_edges
 from vitreous.methods.flexible.gaussian_model import GaussianModel
+from vitreous.methods.flexible.guide import landscape_guide
+from vitreous.methods.flexible.masked import read_motion_mask
 from vitreous.methods.flexible.seeding import density_threshold, fit_to_map, gaussians_from_map
 from vitreous.methods.flexible.start import Start
 from vitreous.particles.loader import PreparedImages
@@ -35,38 +39,72 @@ def make_start(
     config: FlexibleConfig,
     data: PreparedImages,
     foundation: Foundation,
-    groups: int,
-    density: Float[np.ndarray, "n n n"] | None = None,
+    half: Int[np.ndarray, " n"],
+    group: Int[np.ndarray, " n"],
 ) -> Start:
     """Lay Gaussians and springs on the map to begin with.
 
-    **Arguments:** `groups`: how many optics groups there are. `density`: a map in prepared units
-    in place of the one the configuration names or of the consensus.
+    **Arguments:** `half`, `group`: half set and optics group of each image.
 
     **Raises:** `InputError` for a map that is missing, of another molecule, or too small.
     """
     pixel_size = float(np.median(np.asarray(data.table.pixel_size)))
-    assert foundation.consensus is not None
+    consensus = foundation.consensus
+    assert consensus is not None
     shell = band_in_use(config, data.pixels, foundation)
-    threshold, name = config.initial_threshold, "the consensus of the images"
-    edges = None
-    if config.atomic_model is not None:
-        gaussians, edges = _from_atoms(config.atomic_model, foundation.consensus, pixel_size)
-    else:
-        volume = foundation.consensus if density is None else density
-        if config.initial_model is not None and density is None:
-            name = config.initial_model
-            volume, scale = _given_map(name, foundation.consensus, pixel_size)
-            threshold = None if threshold is None else threshold * scale
-        count = config.gaussians or _fitting_count(volume, threshold, data.box / shell, pixel_size)
-        gaussians = gaussians_from_map(volume, pixel_size, count, threshold, config.seed, name)
-    positions = np.asarray(gaussians.positions)
-    if edges is None:
-        edges = neighbour_edges(positions)
     radius = foundation.radius * pixel_size
-    noise = np.repeat(foundation.noise[None, : shell + 1], groups, axis=0)
+    guide = None
+    if config.atomic_model is None and config.deformation_masks is None:
+        guide = landscape_guide(config, data, half, radius, data.box * pixel_size / shell)
+    if config.atomic_model is not None:
+        gaussians, edges = _from_atoms(config.atomic_model, consensus, pixel_size)
+    else:
+        volume = None if guide is None else guide.volume
+        gaussians = _from_map(config, consensus, volume, data.box / shell, pixel_size)
+        edges = neighbour_edges(np.asarray(gaussians.positions))
+    points = np.asarray(gaussians.positions)
+    bodies = mask = modes = None
+    if config.deformation_masks is not None:
+        masks = read_body_masks(config.deformation_masks, data.box, pixel_size, consensus)
+        bodies = plan_bodies(masks, pixel_size, density=consensus)
+    if config.mask_file is not None:
+        mask = read_motion_mask(config.mask_file, data.box, pixel_size, points)
+    if guide is not None and guide.modes is not None and config.decoder == "factorised":
+        modes = guide.modes(points).astype(np.float32)
+    noise = np.repeat(foundation.noise[None, : shell + 1], int(group.max()) + 1, axis=0)
     logger.info("%d Gaussians, shells 1 to %d of %d", len(gaussians), shell, data.pixels.max_shell)
-    return Start(gaussians, edges, noise, shell, radius, _REACH * radius)
+    return Start(
+        gaussians,
+        edges,
+        noise,
+        shell,
+        radius,
+        _REACH * radius,
+        None if guide is None else guide.latents,
+        bodies,
+        mask,
+        pixel_size,
+        modes,
+    )
+
+
+def _from_map(
+    config: FlexibleConfig,
+    consensus: Float[np.ndarray, "n n n"],
+    guide: Float[np.ndarray, "n n n"] | None,
+    resolution: float,
+    pixel_size: float,
+) -> GaussianModel:
+    """Lay Gaussians on the guide's map, the one that was given, or the consensus."""
+    threshold, name, volume = config.initial_threshold, "the consensus of the images", consensus
+    if config.initial_model is not None:
+        name = config.initial_model
+        volume, scale = _given_map(name, consensus, pixel_size)
+        threshold = None if threshold is None else threshold * scale
+    if guide is not None:
+        name, volume = "the map along the landscape", guide
+    count = config.gaussians or _fitting_count(volume, threshold, resolution, pixel_size)
+    return gaussians_from_map(volume, pixel_size, count, threshold, config.seed, name)
 
 
 def band_in_use(config: FlexibleConfig, pixels: FourierPixels, foundation: Foundation) -> int:
