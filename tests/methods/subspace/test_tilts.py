@@ -71,9 +71,8 @@ def test_particles_are_told_apart_by_all_their_tilts(tmp_path):
     assert z.shape == (200, 2)
     assert state_accuracy(z, tilts.state) > 0.95
     unseen = evaluate(run, star, DataOptions(ind=list(range(20, 60))))
-    # The same posterior, but for what saved components have lost outside the sphere.
+    # The same posterior: what is saved is what the latents of the fit were told by.
     assert unseen.latents.mean.shape == (40, 2)
-    for found, own, least in zip(unseen.latents.mean.T, z[20:60].T, (0.9999, 0.995), strict=True):
-        assert np.corrcoef(found, own)[0, 1] > least
+    np.testing.assert_allclose(unseen.latents.mean, z[20:60], atol=1e-3 * z.std())
     with np.load(run.path / "posterior.npz") as posterior:
         assert posterior["covariance"].shape == (200, 2, 2)

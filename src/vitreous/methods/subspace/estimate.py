@@ -211,8 +211,12 @@ def together(estimate: Estimate, band: Band) -> Estimate:
     alone = jnp.clip(estimate.fsc, _FLOOR, _SURE)
     both = 2 * alone / (1 + alone)
     gain = (both / alone)[:, jnp.asarray(np.minimum(fsc_shells(band.size), band.max_shell))]
-    grid = estimate.subspace.grid.mean(0) * gain.astype(jnp.complex64)
-    volumes = grid_to_volumes(grid, band.size)
+    volumes = grid_to_volumes(
+        estimate.subspace.grid.mean(0) * gain.astype(jnp.complex64), band.size
+    )
+    # The gain leaves density in the corners, which saved volumes cannot give back: latents are
+    # told by what is saved.
+    grid = volumes_to_grid(volumes, band.size)
 
     def double(array: Array) -> Array:
         return jnp.stack([array, array])
