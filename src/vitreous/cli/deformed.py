@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a run of optimize-deformations.")]
 PipelineControl = Annotated[
-    bool,
-    typer.Option(
-        "--pipeline-control", help="Leave RELION_JOB_EXIT_SUCCESS or _FAILURE in the run."
-    ),
+    Path | None, typer.Option(help="Folder for RELION_JOB_EXIT_SUCCESS or _FAILURE.")
 ]
 
 
@@ -88,7 +85,7 @@ def deformable_backprojection(
     ] = None,
     datadir: Annotated[Path | None, typer.Option(help="Folder of the stacks, if moved.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the phase randomisation.")] = 0,
-    pipeline_control: PipelineControl = False,
+    pipeline_control: PipelineControl = None,
 ) -> None:
     """Reconstruct a run's particles with their motion undone, and say whether it helped.
 
@@ -100,7 +97,7 @@ def deformable_backprojection(
     """
     peer.tell()
     opened = _open(run)
-    with relion_job(opened.path, pipeline_control):
+    with relion_job(pipeline_control):
         start_jax()
         from vitreous.cli.stages import Stages
         from vitreous.methods.flexible.backproject import BackprojectOptions, backproject_run
@@ -151,7 +148,7 @@ def optimize_inverse_deformations(
         bool, typer.Option(help="Deform --map by the exact inverse; else by the network.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    pipeline_control: PipelineControl = False,
+    pipeline_control: PipelineControl = None,
 ) -> None:
     """Fit a network that inverts a run's deformations, and deform maps.
 
@@ -163,7 +160,7 @@ def optimize_inverse_deformations(
     peer.tell()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     opened = _open(run)
-    with relion_job(opened.path, pipeline_control):
+    with relion_job(pipeline_control):
         start_jax()
         from vitreous.cli.stages import Stages
         from vitreous.methods.flexible.inverse_files import deform_to_images, invert_run

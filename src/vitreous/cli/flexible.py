@@ -46,8 +46,7 @@ def optimize_deformations(
     """
     from vitreous.cli.pipeline import relion_job
 
-    control = course.pipeline_control
-    with relion_job(control or Path(), control is not None):
+    with relion_job(course.pipeline_control):
         table = _one_of("particles", "--refinement-star-file", particles, refinement_star_file)
         folder = _one_of("a folder", "--output-directory", outdir, output_directory)
         resume = _goes_on(course, folder)

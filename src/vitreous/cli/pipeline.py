@@ -10,12 +10,12 @@ _PREFIX = "RELION_JOB_EXIT_"
 
 
 @contextlib.contextmanager
-def relion_job(folder: Path, is_job: bool) -> Iterator[None]:
+def relion_job(folder: Path | None) -> Iterator[None]:
     """Leave `RELION_JOB_EXIT_SUCCESS`, `_FAILURE` or `_ABORTED` in a folder when the work ends.
 
-    **Arguments:** `is_job`: do nothing if not. A folder that is not there at the end gets no file.
+    **Arguments:** `folder`: None for no job. One that is not there at the end gets no file.
     """
-    if not is_job:
+    if folder is None:
         yield
         return
     for old in folder.glob(f"{_PREFIX}*"):

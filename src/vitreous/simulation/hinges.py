@@ -176,8 +176,8 @@ def two_domains(sigma: float = 5.2, pivot: float = 1.0, seed: int = 0) -> Hinge:
     """
     rng = np.random.default_rng(seed)
     parts = (_scattered(rng, *_REST), _scattered(rng, *_TURNS), (0.0, 0.0, pivot), _AXIS)
-    body, arm, pivot, axis = (jnp.asarray(part, jnp.float32) for part in parts)
-    return Hinge(body, arm, pivot, axis, _AMPLITUDE, sigma)
+    body, arm, line, axis = (jnp.asarray(part, jnp.float32) for part in parts)
+    return Hinge(body, arm, line, axis, _AMPLITUDE, sigma)
 
 
 def hinge_set(trial: HingeTrial = FINDING) -> HingeSet:
