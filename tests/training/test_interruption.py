@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, kind, b
         13 * epoch + step for epoch in range(3) for step in (4, 8, 12, 13)
     ]
     assert [e["epoch"] for e in entries if "epoch_mean" in e] == [1, 2, 3]
+
+
+def test_a_half_deleted_checkpoint_is_not_picked(run_toy, assert_same, tmp_path):
+    run_toy(epochs=2)
+    folder = tmp_path / "run" / "checkpoints"
+    # What a deletion that was killed leaves, under any name it may have had.
+    shutil.rmtree(folder / "2000000" / "position")
+    shutil.copytree(folder / "1000000", folder / "1500000.orbax-checkpoint-tmp-deleted")
+    assert Run.open(tmp_path / "run").epochs() == [1]
+    assert_same(run_toy(epochs=2), run_toy("whole", epochs=2))
+    assert sorted(path.name for path in folder.iterdir()) == ["1000000", "2000000"]
 
 
 def test_another_batch_size_goes_on_after_an_epoch(run_toy, tmp_path):

@@ -195,10 +195,11 @@ def main(arguments: list[str] | None = None) -> None:
     if not _LAUNCHED.intersection(os.environ):
         _run(words)
         return
-    from vitreous.training.distributed import leave
+    from vitreous.training.distributed import leave, wait_for_end
 
     try:
         _run(words)
+        wait_for_end()
     except BaseException as error:
         leave(error)
         raise

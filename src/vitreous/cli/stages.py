@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from vitreous.files import is_writer
+
 if TYPE_CHECKING:
     from vitreous.training.run import Run
 
@@ -44,7 +46,12 @@ class Stages:
 
 
 def analyze_with_stages(run: "Run") -> None:
-    """Analyze a finished run, show how far it is, and say where the report lies."""
+    """Analyze a finished run, show how far it is, and say where the report lies.
+
+    Of several processes the first does.
+    """
+    if not is_writer():
+        return
     import typer
 
     from vitreous.analysis.analyze import analyze

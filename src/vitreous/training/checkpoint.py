@@ -124,7 +124,16 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         self._manager.reload()
-        return [self._position(number) for number in sorted(self._manager.all_steps())]
+        return [self._position(number) for number in sorted(self._whole())]
+
+    def _whole(self) -> list[int]:
+        """List the checkpoints that have all their parts; a killed deletion may leave some."""
+        parts = ("position", "state")
+        return [
+            number
+            for number in self._manager.all_steps()
+            if all((self.folder / str(number) / part).is_dir() for part in parts)
+        ]
 
     def latest(self) -> Position | None:
         """Return the place of the newest checkpoint, None if there is none."""
@@ -150,8 +159,11 @@ class Checkpoints:
     def _write(self, arrays: dict[str, np.ndarray], position: Position) -> None:
         import orbax.checkpoint as ocp
 
-        if position.number in self._manager.all_steps():
+        if position.number in self._whole():
             return
+        # Of a deletion that was killed: it would be in the way.
+        if (self.folder / str(position.number)).is_dir():
+            self._delete(position.number)
         need = sum(array.nbytes for array in arrays.values())
         free = shutil.disk_usage(self.folder).free
         if free < 1.1 * need + _SPARE_BYTES:
@@ -223,7 +235,15 @@ class Checkpoints:
             stay = max(keep - (newest.step == 0), 0)
             spare += finished[: max(len(finished) - stay, 0)]
         for position in spare:
-            self._manager.delete(position.number)
+            self._delete(position.number)
+
+    def _delete(self, number: int) -> None:
+        """Take the name from a checkpoint, then its files: killed in between, nobody picks it."""
+        doomed = self.folder / f"{number}.orbax-checkpoint-tmp-deleted"
+        (self.folder / str(number)).rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        self._positions.pop(number, None)
+        self._manager.reload()
 
     def remove_leftovers(self) -> None:
         """Delete what a killed or failed writer left behind."""

@@ -169,6 +169,12 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def wait_for_end() -> None:
+    """Wait for what the first process does alone at the end, however long it takes."""
+    if jax.distributed.is_initialized():
+        wait_for_all("end")
+
+
 def gather_numbers(values: np.ndarray) -> np.ndarray:
     """Return the values of every process, stacked along a new first axis."""
     if jax.process_count() == 1:
