@@ -9,6 +9,7 @@ from jaxtyping import Float
 from vitreous.analysis.clusters import Clusters
 from vitreous.analysis.facts import learning_curves, resolution_curves
 from vitreous.analysis.latent_structure import LatentStructure
+from vitreous.analysis.motion import motion_facts, motion_variables
 from vitreous.analysis.outliers import outlier_score
 from vitreous.analysis.portraits import Portraits
 from vitreous.analysis.pose_page import pose_section
@@ -61,12 +62,13 @@ def build_report(
     variables = latent_variables(parts.scores, z, parts.umap, parts.clusters)
     if len(z) <= _SCORED:
         variables.append(Variable("outlier score", outlier_score(z)))
+    variables += motion_variables(run, len(z))
     variables += table_variables(table) if table is not None else []
     variables += truth_variables(truth) if truth is not None else []
     epochs, curves = learning_curves(run.metrics(), epoch)
     return Report(
         title=run.path.name,
-        facts=[*facts, *structure.facts()],
+        facts=[*facts, *motion_facts(run), *structure.facts()],
         variables=variables,
         presets=_presets([v.name for v in variables]),
         clusters=parts.clusters,

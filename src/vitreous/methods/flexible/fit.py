@@ -11,8 +11,9 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.flexible.agreement import compare_halves, infer_latents, write_agreement
 from vitreous.methods.flexible.checks import check_options
 from vitreous.methods.flexible.config import FlexibleConfig, config_from_dict
+from vitreous.methods.flexible.figures import draw_motion
 from vitreous.methods.flexible.model import FlexibleMethod
-from vitreous.methods.flexible.outputs import write_models
+from vitreous.methods.flexible.outputs import FOLDER, write_models
 from vitreous.methods.flexible.run_files import START_FILE, read_start, write_start
 from vitreous.methods.flexible.starting import make_start
 from vitreous.methods.flexible.state import FlexibleState
@@ -155,6 +156,7 @@ def save_results(
     agreement = compare_halves(state, first.mean, second.mean)
     write_agreement(run, agreement, second)
     write_models(run, method, state, epoch)
+    draw_motion(run.path / FOLDER / "motion.png", agreement, run.metrics())
     logger.info(
         "epoch %d: the halves' motions of %.2f Å agree by %.3f (correlation), to %.2f Å",
         *(epoch, agreement.motion, agreement.correlation, agreement.error),

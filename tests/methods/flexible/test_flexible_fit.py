@@ -1,0 +1,113 @@
+"""A whole flexible fit of a small set: what it finds, what it leaves, how it goes on."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from vitreous.cli import main as program
+from vitreous.errors import InputError
+from vitreous.methods.flexible.config import FlexibleConfig
+from vitreous.methods.flexible.fit import optimize_deformations
+from vitreous.methods.flexible.run_files import load_flexible
+from vitreous.methods.registry import evaluator, gaussian_model
+from vitreous.simulation.hinges import HingeTrial, hinge_set, write_hinge_set
+from vitreous.training.fit import FitOptions
+from vitreous.training.inputs import DataOptions
+from vitreous.training.run import Run
+
+# The arm swings by half a pixel, root mean square; SNR 10 makes up for few images.
+TRIAL = HingeTrial(box=16, pixel_size=8.0, count=64, snr=10.0)
+CONFIG = FlexibleConfig(gaussians=60, zdim=1, epochs=8, warmup=1, batch_size=16, max_shell=7)
+QUIET = FitOptions(checkpoint_every=4, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hinge")
+    write_hinge_set(folder, TRIAL)
+    return folder / "particles.star"
+
+
+@pytest.fixture(scope="module")
+def run(particles):
+    return optimize_deformations(particles, particles.parent / "run", CONFIG, options=QUIET)
+
+
+@pytest.mark.slow
+def test_a_hinge_is_found_by_both_halves(run):
+    truth = hinge_set(TRIAL)
+    z = run.latents().mean[:, 0]
+    assert abs(np.corrcoef(z, truth.angle)[0, 1]) > 0.9
+    with np.load(run.path / "agreement.npz") as found:
+        assert found["correlation"] > 0.8
+        assert found["particle_error"].shape == (64,)
+        assert found["latents_half2"].shape == (64, 1)
+
+
+@pytest.mark.slow
+def test_a_run_decodes_tells_of_unseen_images_and_of_its_gaussians(run, particles):
+    model = load_flexible(run)
+    images = np.concatenate([half.images for half in model.halves])
+    assert sorted(images) == list(range(64))
+    still, bent = run.decode(np.array([[0.0], [1.5]]))
+    assert still.shape == (16, 16, 16)
+    assert np.abs(still - bent).max() > 0.05 * still.max()
+    again = evaluator("flexible")(run, particles, DataOptions())
+    # The same search on the same images, but for the noise that every optics group had.
+    np.testing.assert_allclose(again.latents.mean, run.latents().mean, atol=0.05)
+    positions, moved, widths = gaussian_model("flexible")(run, np.zeros((1, 1), np.float32))
+    assert positions.shape == (60, 3)
+    assert not moved.any()
+    assert (widths > 0).all()
+    assert (run.path / "forward_deformations/volumes/volume_half2_008.mrc").is_file()
+
+
+@pytest.mark.slow
+def test_an_interrupted_fit_ends_with_the_same_bits(run, particles, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    shutil.rmtree(copy / "checkpoints" / "8000000")
+    again = optimize_deformations(particles, copy, CONFIG, options=QUIET, resume=True)
+    for name in ("latents.npz", "agreement.npz"):
+        with np.load(run.path / name) as one, np.load(again.path / name) as two:
+            for key in one:
+                np.testing.assert_array_equal(one[key], two[key])
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--initial-model lost.mrc", "lost.mrc: no such file"),
+        ("--mask-file lost.mrc", "lost.mrc: no such file"),
+        ("--deformation-masks lost", "lost: no such folder"),
+        ("--n-epochs 3 --n-warmup-epochs 3", "leaves none of 3 epochs"),
+        ("--initial-model a.mrc --atomic-model b.pdb", "not both"),
+        ("--checkpoint-file elsewhere/run", "of another run"),
+        ("--n-gaussians 0", "--n-gaussians must be at least 1"),
+    ],
+)
+def test_what_cannot_be_used_is_a_line(words, complaint, particles, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        program.main(
+            ["optimize-deformations", str(particles), str(tmp_path / "run"), *words.split()]
+        )
+    error = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert len(error) == 1
+    assert complaint in error[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_particles_and_folder_come_once_by_either_name(particles, tmp_path, capsys):
+    for words in ([str(particles)], ["--output-directory", str(tmp_path / "run")]):
+        with pytest.raises(SystemExit) as stop:
+            program.main(["optimize-deformations", *words])
+        assert stop.value.code == 2
+        assert "given: as an argument or by --" in capsys.readouterr().err
+
+
+def test_a_run_of_another_method_has_no_gaussians(tmp_path):
+    run = Run.create(tmp_path / "run", {"method": "latent", "box": 16, "pixel_size": 4.0})
+    with pytest.raises(InputError, match="this needs one of optimize-deformations"):
+        load_flexible(run)

@@ -1,0 +1,67 @@
+"""Images of Gaussians against the plain sum, and latents against the exact posterior."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vitreous.errors import InputError
+from vitreous.geometry.rotations import random_rotations
+from vitreous.imaging.gaussians import GaussianAtoms, transform_gaussians
+from vitreous.methods.flexible.gaussian_model import GaussianModel, draw_map
+from vitreous.methods.flexible.inference import find_latents, newton_step
+from vitreous.methods.flexible.rendering import Renderer
+from vitreous.methods.flexible.seeding import gaussians_from_map
+
+RNG = np.random.default_rng(5)
+MODEL = GaussianModel.of(
+    RNG.uniform(-18, 18, (40, 3)), RNG.uniform(0.5, 2, 40), RNG.uniform(3.5, 6, 40)
+)
+
+
+@pytest.mark.parametrize(("method", "error"), [("separable", 2e-5), ("spread", 1e-3)])
+def test_the_band_is_that_of_the_plain_sum(method, error):
+    renderer = Renderer(24, 3.0, 7, (3.0, 7.0), method)
+    rotation = random_rotations(jax.random.key(0), 3)
+    moved = jnp.asarray(RNG.normal(size=(3, 40, 3)), jnp.float32)
+    found = np.asarray(renderer(MODEL.atoms(moved), rotation))
+    k = np.asarray(renderer.pixels.frequency) / (24 * 3.0)
+    plane = np.concatenate([k, np.zeros_like(k[:, :1])], axis=1).astype(np.float32)
+    q = jnp.einsum("bij,pi->bpj", rotation, jnp.asarray(plane))
+    atoms = MODEL.atoms(moved)
+    expected = np.asarray(transform_gaussians(GaussianAtoms(*atoms), q))
+    assert np.abs(found - expected).max() < error * np.abs(expected).max()
+
+
+def test_a_linear_model_has_its_exact_posterior():
+    b, d, p = 4, 3, 50
+    slopes = jnp.asarray(RNG.normal(size=(b, p, d)) + 1j * RNG.normal(size=(b, p, d)), "complex64")
+    observed = jnp.asarray(RNG.normal(size=(b, p)) + 1j * RNG.normal(size=(b, p)), "complex64")
+
+    def predict(z):
+        return jnp.einsum("bpd,bd->bp", slopes, z.astype(slopes.dtype))
+
+    step, _ = newton_step(predict, observed, jnp.zeros((b, d)), 1.0)
+    found = find_latents(predict, observed, jnp.full((b, d), 0.3), 1.0, 8)
+    for i in range(b):
+        stacked = np.concatenate([np.asarray(slopes[i]).real, np.asarray(slopes[i]).imag])
+        right = np.concatenate([np.asarray(observed[i]).real, np.asarray(observed[i]).imag])
+        precision = stacked.T @ stacked + np.eye(d)
+        mean = np.linalg.solve(precision, stacked.T @ right)
+        np.testing.assert_allclose(np.asarray(step[i]), mean, atol=1e-4)
+        np.testing.assert_allclose(np.asarray(found.mean[i]), mean, atol=1e-3)
+        np.testing.assert_allclose(np.asarray(found.precision[i]), precision, rtol=1e-3)
+
+
+def test_gaussians_explain_the_map_they_were_laid_on():
+    volume = np.asarray(draw_map(MODEL, jnp.zeros((40, 3)), 16, 4.0))
+    found = gaussians_from_map(volume, 4.0, 40)
+    again = np.asarray(draw_map(found, jnp.zeros((40, 3)), 16, 4.0))
+    left = np.sum((again - volume) ** 2) / np.sum(volume**2)
+    assert left < 0.01
+
+
+def test_more_gaussians_than_voxels_are_refused():
+    volume = np.asarray(draw_map(MODEL, jnp.zeros((40, 3)), 16, 4.0))
+    with pytest.raises(InputError, match=r"map\.mrc: .* fewer than the 500 Gaussians"):
+        gaussians_from_map(volume, 4.0, 500, threshold=0.9 * float(volume.max()), name="map.mrc")

@@ -1,0 +1,75 @@
+"""Springs: zero for a rigid body, gradients that are true, hinges that open; their weight."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vitreous.geometry.rotations import euler_to_matrix
+from vitreous.methods.flexible.balance import Balance, balanced
+from vitreous.methods.flexible.elastic import edge_lengths, elastic_energy, neighbour_edges
+from vitreous.methods.flexible.pairs import paired_images
+
+RNG = np.random.default_rng(3)
+POINTS = RNG.uniform(-20, 20, (60, 3)).astype(np.float32)
+EDGES = neighbour_edges(POINTS, 6)
+REST = edge_lengths(jnp.asarray(POINTS), jnp.asarray(EDGES))
+
+
+def energy(moved):
+    return elastic_energy(moved, REST, jnp.asarray(EDGES))
+
+
+def test_a_body_turned_and_moved_costs_what_it_costs_at_rest():
+    turn = np.asarray(euler_to_matrix(np.array([30.0, 50.0, 70.0])), np.float32)
+    moved = jnp.asarray(np.stack([POINTS, POINTS @ turn.T + np.float32(7)]))
+    at_rest, turned = np.asarray(energy(moved))
+    # Edges shorter than half the mean push in either place.
+    np.testing.assert_allclose(turned, at_rest, atol=1e-4)
+
+
+def test_the_slope_is_that_of_finite_differences():
+    with jax.enable_x64(True):
+        rest, edges = jnp.asarray(np.asarray(REST), jnp.float64), jnp.asarray(EDGES)
+        moved = jnp.asarray(POINTS + RNG.normal(size=POINTS.shape), jnp.float64)[None]
+        along = jnp.asarray(RNG.normal(size=moved.shape))
+
+        def at(step):
+            return elastic_energy(moved + step * along, rest, edges)[0]
+
+        slope = jnp.sum(jax.grad(lambda m: elastic_energy(m, rest, edges)[0])(moved) * along)
+        difference = (at(1e-5) - at(-1e-5)) / 2e-5
+        np.testing.assert_allclose(slope, difference, rtol=1e-5)
+
+
+def test_a_torn_spring_pulls_less_than_a_stretched_one():
+    pair, edge = jnp.asarray([[0.0, 0, 0], [8.0, 0, 0]]), jnp.asarray([[0, 1]])
+
+    def pull(stretch):
+        moved = pair[None].at[0, 1, 0].add(stretch)
+        slope = jax.grad(lambda m: elastic_energy(m, jnp.asarray([8.0]), edge)[0])(moved)
+        return float(slope[0, 1, 0])
+
+    assert pull(1.0) > 0
+    assert pull(20.0) < 0.1 * pull(1.0)
+
+
+def test_the_weight_follows_slowly_stays_in_range_and_is_kept_at_the_end():
+    yes, no = jnp.asarray(True), jnp.asarray(False)
+    idle = balanced(Balance.begin(1), jnp.ones(1), jnp.ones(1), 0.5, no, no)
+    assert float(idle.weight[0]) == 0.0
+    first = balanced(idle, jnp.full(1, 4.0), jnp.full(1, 2.0), 0.5, yes, no)
+    assert float(first.weight[0]) == 1.0
+    runaway = first
+    for _ in range(200):
+        runaway = balanced(runaway, jnp.full(1, 1e3), jnp.full(1, 1.0), 0.5, yes, no)
+    assert float(runaway.weight[0]) == 10.0
+    kept = balanced(first, jnp.full(1, 1e3), jnp.full(1, 1.0), 0.5, yes, yes)
+    assert float(kept.weight[0]) == 1.0
+
+
+def test_every_pair_joins_both_halves_and_every_image_is_seen():
+    half = np.array([0, 1, 1, 0, 1, 1, 1])
+    groups = paired_images(half, seed=0, epoch=3)
+    assert (half[groups.rows] == [[0, 1]]).all()
+    assert set(groups.rows.ravel()) == set(range(7))
+    assert not np.array_equal(groups.rows, paired_images(half, 0, 4).rows)
