@@ -9,7 +9,7 @@ from vitreous.errors import InputError
 from vitreous.geometry.rotations import random_rotations
 from vitreous.imaging.gaussians import GaussianAtoms, transform_gaussians
 from vitreous.methods.flexible.gaussian_model import GaussianModel, draw_map
-from vitreous.methods.flexible.inference import find_latents, newton_step
+from vitreous.methods.flexible.inference import find_latents, linearised, newton_step
 from vitreous.methods.flexible.rendering import Renderer
 from vitreous.methods.flexible.seeding import gaussians_from_map
 
@@ -33,6 +33,17 @@ def test_the_band_is_that_of_the_plain_sum(method, error):
     assert np.abs(found - expected).max() < error * np.abs(expected).max()
 
 
+def test_slopes_of_spread_images_are_those_of_matrix_products():
+    rotation = random_rotations(jax.random.key(0), 2)
+    moved = jnp.asarray(RNG.normal(size=(2, 40, 3)), jnp.float32)
+    directions = jnp.asarray(RNG.normal(size=(2, 2, 40, 3)), jnp.float32)
+    exact, spread = (Renderer(24, 3.0, 7, (3.0, 7.0), how) for how in ("separable", "spread"))
+    _, along = jax.linearize(lambda m: exact(MODEL.atoms(m), rotation), moved)
+    expected = np.stack([np.asarray(along(one)) for one in directions])
+    found = np.asarray(spread.slopes(MODEL.atoms(moved), rotation, directions))
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
 def test_a_linear_model_has_its_exact_posterior():
     b, d, p = 4, 3, 50
     slopes = jnp.asarray(RNG.normal(size=(b, p, d)) + 1j * RNG.normal(size=(b, p, d)), "complex64")
@@ -41,8 +52,8 @@ def test_a_linear_model_has_its_exact_posterior():
     def predict(z):
         return jnp.einsum("bpd,bd->bp", slopes, z.astype(slopes.dtype))
 
-    step, _ = newton_step(predict, observed, jnp.zeros((b, d)), 1.0)
-    found = find_latents(predict, observed, jnp.full((b, d), 0.3), 1.0, 8)
+    step, _ = newton_step(linearised(predict), observed, jnp.zeros((b, d)), 1.0)
+    found = find_latents(linearised(predict), observed, jnp.full((b, d), 0.3), 1.0, 8)
     for i in range(b):
         stacked = np.concatenate([np.asarray(slopes[i]).real, np.asarray(slopes[i]).imag])
         right = np.concatenate([np.asarray(observed[i]).real, np.asarray(observed[i]).imag])

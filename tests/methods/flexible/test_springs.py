@@ -55,16 +55,17 @@ def test_a_torn_spring_pulls_less_than_a_stretched_one():
 
 def test_the_weight_follows_slowly_stays_in_range_and_is_kept_at_the_end():
     yes, no = jnp.asarray(True), jnp.asarray(False)
-    idle = balanced(Balance.begin(1), jnp.ones(1), jnp.ones(1), 0.5, no, no)
-    assert float(idle.weight[0]) == 0.0
-    first = balanced(idle, jnp.full(1, 4.0), jnp.full(1, 2.0), 0.5, yes, no)
-    assert float(first.weight[0]) == 1.0
+    one, many = jnp.asarray(1.0), jnp.asarray(1e3)
+    idle = balanced(Balance(jnp.zeros(()), jnp.zeros(())), one, one, 0.5, no, no)
+    assert float(idle.weight) == 0.0
+    first = balanced(idle, jnp.asarray(4.0), jnp.asarray(2.0), 0.5, yes, no)
+    assert float(first.weight) == 1.0
     runaway = first
     for _ in range(200):
-        runaway = balanced(runaway, jnp.full(1, 1e3), jnp.full(1, 1.0), 0.5, yes, no)
-    assert float(runaway.weight[0]) == 10.0
-    kept = balanced(first, jnp.full(1, 1e3), jnp.full(1, 1.0), 0.5, yes, yes)
-    assert float(kept.weight[0]) == 1.0
+        runaway = balanced(runaway, many, one, 0.5, yes, no)
+    assert float(runaway.weight) == 10.0
+    kept = balanced(first, many, one, 0.5, yes, yes)
+    assert float(kept.weight) == 1.0
 
 
 def test_every_pair_joins_both_halves_and_every_image_is_seen():

@@ -65,7 +65,7 @@ def infer_latents(
         seen = method.see(batch, noise, correction)
 
         def under(arrays, places):
-            predict = method.predict(eqx.combine(arrays, rest), seen)
+            predict = method.linearise(eqx.combine(arrays, rest), seen)
 
             def search(place: Float[Array, " d"]):
                 z = jnp.broadcast_to(place, (len(batch.index), len(place)))

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Complex, Float, Int
 
 from vitreous.geometry.small_matrices import cholesky, solve_lower_transposed, solve_positive
 
 # z (b, d) → whitened images (b, p), such that −log p = ½ Σ |observed − predicted|².
 Predict = Callable[[Float[Array, "b d"]], Complex[Array, "b p"]]
+# The same, and how they change along each latent dimension (d, b, p).
+Linearised = Callable[[Float[Array, "b d"]], tuple[Complex[Array, "b p"], Complex[Array, "d b p"]]]
 # A step goes no further than this many prior standard deviations.
 _LONGEST = 0.7
 
@@ -28,8 +29,19 @@ class Posterior(NamedTuple):
     energy: Float[Array, " b"]
 
 
+def linearised(predict: Predict) -> Linearised:
+    """Differentiate predictions forwards."""
+
+    def both(z: Float[Array, "b d"]):
+        value, along = jax.linearize(predict, z)
+        directions = jnp.eye(z.shape[1], dtype=z.dtype)
+        return value, jax.vmap(lambda one: along(jnp.broadcast_to(one, z.shape)))(directions)
+
+    return both
+
+
 def newton_step(
-    predict: Predict,
+    predict: Linearised,
     observed: Complex[Array, "b p"],
     z: Float[Array, "b d"],
     prior: float,
@@ -41,9 +53,8 @@ def newton_step(
 
     **Returns:** the proposal, and the posterior's shape at `z`.
     """
-    value, along = jax.linearize(predict, z)
+    value, slopes = predict(z)
     directions = jnp.eye(z.shape[1], dtype=z.dtype)
-    slopes = jax.vmap(lambda one: along(jnp.broadcast_to(one, z.shape)))(directions)
     left = observed - value
     flat = jnp.concatenate([slopes.real, slopes.imag], axis=-1)
     right = jnp.concatenate([left.real, left.imag], axis=-1)
@@ -62,7 +73,7 @@ def newton_step(
 
 
 def find_latents(
-    predict: Predict,
+    predict: Linearised,
     observed: Complex[Array, "b p"],
     z: Float[Array, "b d"],
     prior: float,
@@ -95,11 +106,3 @@ def draw_latents(
     """Draw from Gaussians of the posterior's precision about some means."""
     factor = cholesky(posterior.precision)
     return mean + solve_lower_transposed(factor, noise[..., None])[..., 0]
-
-
-def starting_points(zdim: int, count: int) -> Float[np.ndarray, "c d"]:
-    """List latents to start a search from: the origin, and ±1.2 along each axis."""
-    points = [np.zeros(zdim)]
-    for sign in (1.2, -1.2):
-        points += [sign * axis for axis in np.eye(zdim)]
-    return np.array(points[: max(count, 1)], np.float32)

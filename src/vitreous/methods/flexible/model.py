@@ -20,8 +20,10 @@ from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.elastic import edge_lengths, elastic_energy
 from vitreous.methods.flexible.gaussian_model import GaussianModel
 from vitreous.methods.flexible.inference import (
+    Linearised,
     Predict,
     draw_latents,
+    linearised,
     newton_step,
 )
 from vitreous.methods.flexible.pairs import paired_images
@@ -151,6 +153,26 @@ class FlexibleMethod:
 
         return images
 
+    def linearise(self, model: Moving, seen: Seen) -> Linearised:
+        """Return the same with how images change along each latent dimension."""
+        gaussians, field = model.gaussians, model.deformation
+        if self.renderer.chosen(len(gaussians)) == "separable":
+            return linearised(self.predict(model, seen))
+
+        def both(z: Float[Array, "b d"]):
+            moved, along = jax.linearize(lambda z: field(gaussians.positions, z), z)
+            axes = jnp.eye(z.shape[1], dtype=z.dtype)
+            directions = jax.vmap(lambda one: along(jnp.broadcast_to(one, z.shape)))(axes)
+            stretch = seen.stretch[:, None, None]
+            atoms = gaussians.atoms(moved)
+            atoms = atoms._replace(position=atoms.position * stretch)
+            value = self.renderer(atoms, seen.rotation)
+            slopes = self.renderer.slopes(atoms, seen.rotation, directions * stretch[None])
+            factor = seen.filter.astype(value.dtype)
+            return value * factor, slopes * factor[None]
+
+        return both
+
     def step(
         self, state: FlexibleState, batch: Batch, key: jax.Array, progress: Float[Array, ""]
     ) -> tuple[FlexibleState, dict[str, Array]]:
@@ -197,7 +219,7 @@ class FlexibleMethod:
         config = self.config
         z = state.latents[batch.index]
         seen = self.see(batch, state.noise, correction)
-        z, here = newton_step(self.predict(model, seen), seen.observed, z, config.kld)
+        z, here = newton_step(self.linearise(model, seen), seen.observed, z, config.kld)
         z = jnp.where(moving_now > 0, z, here.mean)
         drawn = draw_latents(here, z, jax.random.normal(key, z.shape)) * moving_now
         parts = eqx.partition(model, eqx.is_inexact_array)
@@ -257,8 +279,11 @@ class FlexibleMethod:
         share = warmup_decay(progress, config.gaussian_rate, warmup=0.0, decay="cosine", final=0.01)
         rates = jax.tree.map(lambda _: field, arrays)
         width = float(np.median(np.exp(np.asarray(self.start.gaussians.log_width))))
-        places = GaussianModel(share * width, share, share)
-        return eqx.tree_at(lambda m: m.gaussians, rates, places)
+        return eqx.tree_at(
+            lambda m: (m.gaussians.positions, m.gaussians.log_amplitude, m.gaussians.log_width),
+            rates,
+            (share * width, share, share),
+        )
 
 
 def _fold(x: Array, size: int) -> Array:

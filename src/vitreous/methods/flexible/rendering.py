@@ -7,7 +7,9 @@ few Gaussians or small images, spreading or non-uniform transforms for many.
 from dataclasses import dataclass
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier_pixels import FourierPixels
@@ -66,6 +68,7 @@ class Renderer:
         """Return `Σ a exp(−2π²σ²k²) exp(−2πi k·Rx)` at the pixels of the band."""
         grid = ImageGrid(self.side, self.step)
         how = self.chosen(atoms.amplitude.shape[0])
+        half: Complex[Array, "b n h"]
         if how == "separable":
             half = project_separably(atoms, rotation, grid)
         elif how == "spread":
@@ -75,3 +78,32 @@ class Renderer:
             half = project_by_nufft(atoms, rotation, grid, self.widths)
         area = jnp.asarray(self.step**2, half.real.dtype)
         return self.pixels.gather(half) * area.astype(half.dtype)
+
+    def slopes(
+        self,
+        atoms: GaussianAtoms,
+        rotation: Float[Array, "b 3 3"],
+        directions: Float[Array, "d b m 3"],
+    ) -> Complex[Array, "d b p"]:
+        """Return how images change as their Gaussians move along some directions.
+
+        `∂F = Σ_x −2πi k_x F[a · (R d)_x]`: two drawings a direction, with other weights; so no
+        derivative of the drawing itself is needed, which spreading has one way only.
+        """
+        amplitude = jnp.asarray(atoms.amplitude)
+        lab = jnp.einsum("bij,dbmj->bdim", rotation[:, :2], directions, precision="highest")
+        k = jnp.asarray(self.pixels.frequency) / (self.side * self.step)
+        turn = jax.lax.complex(jnp.zeros_like(k), -2 * np.pi * k).T
+
+        def one(given):
+            points, matrix, moves = given
+
+            def weighed(weight: Float[Array, " m"]) -> Complex[Array, " p"]:
+                some = GaussianAtoms(points[None], amplitude * weight[:, None], atoms.variance)
+                return self(some, matrix[None])[0]
+
+            count = moves.shape[0]
+            drawn = jax.lax.map(weighed, moves.reshape(2 * count, -1))
+            return jnp.sum(drawn.reshape(count, 2, -1) * turn[None], axis=1)
+
+        return jnp.swapaxes(jax.lax.map(one, (atoms.position, rotation, lab)), 0, 1)

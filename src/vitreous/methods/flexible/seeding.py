@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,7 +120,11 @@ def _fit(
         return jnp.sum((draw_map(model, rest, box, step) - target) ** 2) / power
 
     adam = optax.scale_by_adam()
-    rates = GaussianModel(start.width[:, None], jnp.ones(()), jnp.ones(()))
+    rates = eqx.tree_at(
+        lambda model: model.positions,
+        jax.tree.map(jnp.ones_like, start),
+        jnp.broadcast_to(start.width[:, None], start.positions.shape),
+    )
 
     def body(carried, i):
         model, state = carried
@@ -127,10 +132,7 @@ def _fit(
         with jax.numpy_dtype_promotion("standard"):
             updates, state = adam.update(slope, state)
         speed = _RATE * (1 - i / steps)
-        model = jax.tree.map(
-            lambda x, u, r: x - speed * r.reshape(r.shape or (1,) * x.ndim) * u,
-            *(model, updates, rates),
-        )
+        model = jax.tree.map(lambda x, u, r: x - speed * r * u, model, updates, rates)
         return (model, state), value
 
     moments = adam.init(start)
