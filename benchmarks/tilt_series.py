@@ -146,6 +146,7 @@ def run(tilts: TiltSet, folder: Path, epochs: int, wanted: list[str]) -> list[di
     ways = {
         "vae (lift)": pooled,
         "vae, --encode-mode tilt": replace(pooled, encoder="tilt"),
+        "vae, --encode-mode tilt-pixels": replace(pooled, encoder="tilt-pixels"),
         "vae, --encode-mode resid": replace(pooled, encoder="resid"),
         "vae, --ntilts 5": replace(pooled, tilts=5),
         "vae, --ntilts 5 --random-tilts": replace(pooled, tilts=5, random_tilts=True),

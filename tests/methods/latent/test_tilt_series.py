@@ -19,7 +19,8 @@ from vitreous.imaging.dose import dose_filter
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.encoder import EncoderInput, build_encoder
 from vitreous.methods.latent.fit import train
-from vitreous.methods.latent.tilt_encoder import TiltEncoder, TiltSizes
+from vitreous.methods.latent.tilt_encoder import LiftedTiltEncoder, TiltEncoder, TiltSizes
+from vitreous.methods.latent.unseen import evaluate
 from vitreous.metrics.neighbours import state_accuracy
 from vitreous.particles import read_latent_pickle, read_particles
 from vitreous.particles.loader import PreparedImages
@@ -27,6 +28,7 @@ from vitreous.particles.prepare import Normalization
 from vitreous.particles.tilts import check_tilts
 from vitreous.reconstruction.foundation import pixel_frequencies, transfer_of
 from vitreous.training.fit import FitOptions
+from vitreous.training.inputs import DataOptions
 from vitreous.training.run import Run
 
 SMALL = LatentConfig(
@@ -102,11 +104,17 @@ def test_autodecoder_with_drawn_tilts_of_selected_particles(tilt_set, tmp_path):
     assert set(back.particle) == {3, 10}
     expected = np.isin(tilt_set.table.particle, [3, 10])
     assert len(back) == expected.sum()
+    # Others have no latents of their own: the decoder is inverted, all tilts of each together.
+    rest = np.setdiff1d(np.arange(200), chosen)
+    found = evaluate(run, tilt_set.star, DataOptions(ind=rest.tolist())).latents.mean
+    assert found.shape == (59, 2)
+    nearest = np.argmin(np.linalg.norm(found[:, None] - z[None], axis=2), axis=1)
+    assert np.mean(tilt_set.state[numbers][nearest] == tilt_set.state[rest]) > 0.9
 
 
 @pytest.mark.slow
 def test_tilts_in_order_of_exposure_are_encoded_and_evaluated_alike(tilt_set, tmp_path):
-    """`--encode-mode tilt`: as many places as the fullest particle has tilts, fewer elsewhere."""
+    """Encoders of tilts: as many places as the fullest particle has tilts, fewer elsewhere."""
     kept = read_particles(tilt_set.star, ind=np.arange(40), ind_of="particles")
     kept.to_star(tmp_path / "kept.star")
     config = replace(SMALL, encoder="tilt", by_particle=True, tilt_width=32, epochs=1)
@@ -245,6 +253,41 @@ def test_places_of_tilts_have_a_meaning_and_may_be_empty():
     np.testing.assert_allclose(encoder(fourth), out, rtol=1e-5)
     swapped = seen._replace(pixels=seen.pixels[jnp.array([1, 0, 2, 3, 4, 5])])
     assert np.abs(np.asarray(encoder(swapped) - out))[0].max() > 1e-3
+
+
+def test_tilts_that_are_trusted_alike_are_the_plain_sum():
+    box, band, key = 16, 5, jax.random.key(0)
+    sizes = {"box": box, "band": band, "radius": 5.0, "latent_size": 2, "width": 8, "depth": 1}
+    tilts = TiltSizes(places=4, layers=1, width=8)
+    ordered = build_encoder("tilt", **sizes, key=key, tilts=tilts)
+    assert isinstance(ordered, LiftedTiltEncoder)
+    plain = eqx.tree_at(
+        lambda e: e.network, build_encoder("lift", **sizes, key=key), ordered.network
+    )
+    count = len(FourierPixels(box, band))
+    values = jax.random.normal(key, (6, count, 2))
+    seen = EncoderInput(
+        jax.lax.complex(values[..., 0], values[..., 1]),
+        jnp.ones((6, count)),
+        None,
+        jnp.ones(count),
+        random_rotations(key, 6),
+        jnp.array([1.0, 1, 1, 1, 1, 0]),
+        3,
+    )
+
+    @eqx.filter_jit
+    def both(seen, trust):
+        moved = eqx.tree_at(lambda e: e.log_trust, ordered, trust)
+        return plain(seen), moved(seen)
+
+    one, other = both(seen, jnp.zeros(4))
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    # Half the trust in the second place is half of its image, for every particle.
+    factor = jnp.tile(jnp.array([1.0, 0.5, 1]), 2)[:, None]
+    halved = seen._replace(pixels=seen.pixels * factor.astype(seen.pixels.dtype))
+    trust = jnp.log(jnp.array([1.0, 0.5, 1, 7]))
+    np.testing.assert_allclose(both(halved, jnp.zeros(4))[0], both(seen, trust)[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["lift", "resid"])

@@ -8,7 +8,7 @@ from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.encoder import Encoder, LiftEncoder, build_encoder
 from vitreous.methods.latent.state import LatentModel
-from vitreous.methods.latent.tilt_encoder import TiltSizes
+from vitreous.methods.latent.tilt_encoder import LiftedTiltEncoder, TiltSizes
 from vitreous.reconstruction.foundation import Foundation
 from vitreous.training.networks.decoder import Decoder
 from vitreous.training.networks.positional_encoding import build_encoding
@@ -61,7 +61,7 @@ def build_model(
                 config.tilts or 1, config.tilt_embedding, config.tilt_layers, config.tilt_width
             ),
         )
-        if isinstance(encoder, LiftEncoder):
+        if isinstance(encoder, LiftEncoder | LiftedTiltEncoder):
             scale = jnp.full((), feature_scale, jnp.float32)
             encoder = eqx.tree_at(lambda e: e.scale, encoder, scale)
     return LatentModel(decoder, encoder)

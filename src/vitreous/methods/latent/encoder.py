@@ -11,27 +11,15 @@ from vitreous.geometry.fourier import image_from_half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.encoder_input import (
     EncoderInput,
+    lifted_residual,
     mean_over_tilts,
-    over_tilts,
     phase_flipped,
 )
-from vitreous.methods.latent.tilt_encoder import TiltEncoder, TiltSizes
+from vitreous.methods.latent.tilt_encoder import LiftedTiltEncoder, TiltEncoder, TiltSizes
 from vitreous.training.networks.lifting import Lifting
 from vitreous.training.networks.residual_mlp import ResidualMLP
 
-EncoderType = Literal["lift", "resid", "mlp", "conv", "tilt"]
-
-
-def lifted_residual(lifting: Lifting, seen: EncoderInput) -> Float[Array, "g v"]:
-    """Lift the matched-filtered difference between images and consensus, summed over tilts.
-
-    In the molecule's frame the tilts of a particle speak of the same voxels: evidence adds.
-    """
-    residual = seen.pixels
-    if seen.consensus is not None:
-        residual = residual - seen.ctf.astype(residual.dtype) * seen.consensus
-    matched = residual * (seen.ctf * seen.inverse_noise[None]).astype(residual.dtype)
-    return over_tilts(lifting(matched, seen.rotation), seen)
+EncoderType = Literal["lift", "resid", "mlp", "conv", "tilt", "tilt-pixels"]
 
 
 class LiftEncoder(eqx.Module):
@@ -108,7 +96,7 @@ class ConvEncoder(eqx.Module):
         return mean_over_tilts(self.head(jax.vmap(features)(images)), seen)
 
 
-Encoder = LiftEncoder | PixelEncoder | ConvEncoder | TiltEncoder
+Encoder = LiftEncoder | PixelEncoder | ConvEncoder | LiftedTiltEncoder | TiltEncoder
 
 
 def build_encoder(
@@ -125,18 +113,21 @@ def build_encoder(
 ) -> Encoder:
     """Make an encoder with `2 · latent_size` outputs (mean, log-variance).
 
-    **Arguments:** `band`: outermost shell it sees. `radius`: of the molecule in pixels (`lift`).
-    `tilts`: sizes of the network over tilts (`tilt`).
+    **Arguments:** `band`: outermost shell it sees. `radius`: of the molecule in pixels (`lift`,
+    `tilt`). `tilts`: sizes of the network over tilts (`tilt`, `tilt-pixels`).
     """
     outputs = 2 * latent_size
-    if kind == "lift":
+    if kind in ("lift", "tilt"):
         lifting = Lifting(box, band, radius)
+        if kind == "tilt":
+            assert tilts is not None
+            return LiftedTiltEncoder(lifting, outputs, tilts, key)
         network = ResidualMLP(len(lifting.voxels) + 9, outputs, width, depth, key=key)
         return LiftEncoder(network, jnp.ones(()), lifting)
     if kind == "conv":
         return ConvEncoder(box, band, outputs, width, depth, key)
     inputs = 2 * len(FourierPixels(box, band))
-    if kind == "tilt":
+    if kind == "tilt-pixels":
         assert tilts is not None
         return TiltEncoder(inputs, outputs, width, depth, tilts, key)
     return PixelEncoder(

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
+from vitreous.training.networks.lifting import Lifting
+
 
 class EncoderInput(NamedTuple):
     """Hold what an encoder may look at, for the leading (low-frequency) pixels of each image.
@@ -38,6 +40,23 @@ def mean_over_tilts(values: Float[Array, "b f"], seen: EncoderInput) -> Float[Ar
         return values
     count = over_tilts(jnp.ones((len(values), 1)), seen)
     return over_tilts(values, seen) / jnp.maximum(count, 1.0)
+
+
+def lifted_images(lifting: Lifting, seen: EncoderInput) -> Float[Array, "b v"]:
+    """Lift the matched-filtered difference between each image and the consensus."""
+    residual = seen.pixels
+    if seen.consensus is not None:
+        residual = residual - seen.ctf.astype(residual.dtype) * seen.consensus
+    matched = residual * (seen.ctf * seen.inverse_noise[None]).astype(residual.dtype)
+    return lifting(matched, seen.rotation)
+
+
+def lifted_residual(lifting: Lifting, seen: EncoderInput) -> Float[Array, "g v"]:
+    """Lift what images show beyond the consensus, and add up the tilts of a particle.
+
+    In the molecule's frame the tilts of a particle speak of the same voxels: evidence adds.
+    """
+    return over_tilts(lifted_images(lifting, seen), seen)
 
 
 def phase_flipped(seen: EncoderInput) -> Complex[Array, "b q"]:

@@ -1,7 +1,6 @@
-"""The encoder of tilts in order: one network for every image, another for the series.
+"""The encoders of tilts in order: places in the series have a meaning, by the order of exposure.
 
-What cryoDRGN-ET does: places in the series have a meaning, by the order of exposure. A particle
-with fewer tilts leaves its last places empty.
+A particle with fewer tilts leaves its last places empty.
 """
 
 from typing import NamedTuple
@@ -11,7 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vitreous.methods.latent.encoder_input import EncoderInput, phase_flipped
+from vitreous.methods.latent.encoder_input import (
+    EncoderInput,
+    lifted_images,
+    mean_over_tilts,
+    over_tilts,
+    phase_flipped,
+)
+from vitreous.training.networks.lifting import Lifting
 from vitreous.training.networks.residual_mlp import ResidualMLP
 
 
@@ -26,6 +32,37 @@ class TiltSizes(NamedTuple):
     embedding: int = 64
     layers: int = 3
     width: int = 256
+
+
+class LiftedTiltEncoder(eqx.Module):
+    """Encode the sum of what all tilts say in the frame of the molecule, each by its place.
+
+    One image of a series shows next to nothing, and whatever looks at images one by one learns
+    nothing from them: the divergence from the prior wins, and all latents are alike. Lifted by
+    their poses the tilts speak of the same voxels, so that evidence adds before the network sees
+    it. `log_trust`: of each place in the order of exposure, learned; 0 trusts doses and CTFs as
+    they stand.
+    """
+
+    network: ResidualMLP
+    log_trust: Float[Array, " places"]
+    scale: Float[Array, ""]
+    lifting: Lifting
+
+    def __init__(self, lifting: Lifting, outputs: int, tilts: TiltSizes, key: jax.Array) -> None:
+        inputs = len(lifting.voxels) + 9
+        self.network = ResidualMLP(inputs, outputs, tilts.width, tilts.layers, key=key)
+        self.log_trust, self.scale = jnp.zeros(tilts.places), jnp.ones(())
+        self.lifting = lifting
+
+    def __call__(self, seen: EncoderInput) -> Float[Array, "g outputs"]:
+        """Return the network's outputs for each particle; its images come in order of exposure."""
+        lifted = lifted_images(self.lifting, seen) * jax.lax.stop_gradient(self.scale)
+        trust = jnp.exp(self.log_trust[: seen.tilts])
+        places = lifted.reshape(-1, seen.tilts, lifted.shape[1]) * trust[None, :, None]
+        features = over_tilts(places.reshape(lifted.shape), seen)
+        view = mean_over_tilts(seen.rotation.reshape(-1, 9), seen)
+        return self.network(jnp.concatenate([features, view], axis=1))
 
 
 class TiltEncoder(eqx.Module):

@@ -38,7 +38,7 @@ def latents_of(config: LatentConfig, table: ParticleTable) -> str:
 
 def settled_tilts(config: LatentConfig, table: ParticleTable) -> LatentConfig:
     """Settle how many tilts an encoder of ordered tilts has places for: those of the table."""
-    if config.encoder != "tilt" or config.tilts is not None or table.particle is None:
+    if not config.encoder.startswith("tilt") or config.tilts is not None or table.particle is None:
         return config
     return replace(config, tilts=int(np.bincount(table.particle).max()))
 

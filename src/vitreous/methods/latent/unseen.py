@@ -1,4 +1,7 @@
-"""Encode images that a fit has never seen, with its encoder and the poses they come with."""
+"""Tell latents of images that a fit has never seen, at the poses they come with.
+
+By its encoder, or, where it has none, by a search for what its decoder shows best.
+"""
 
 import os
 
@@ -8,6 +11,7 @@ from vitreous.errors import InputError
 from vitreous.methods.latent.config import config_from_dict
 from vitreous.methods.latent.decode import load_model
 from vitreous.methods.latent.fit import infer_latents
+from vitreous.methods.latent.latent_search import search_latents
 from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.state import LatentState
 from vitreous.methods.latent.tilts import group_tilts, latents_of, tilt_data
@@ -25,14 +29,11 @@ def evaluate(
 
     **Arguments:** `data`: how images are read; contrast and normalisation are the run's.
 
-    **Raises:** `InputError` if the run has no encoder, or the images another box.
+    **Raises:** `InputError` if the run has no latents, or the images another box.
     """
     config = config_from_dict(run.config["latent"])
-    if config.kind != "vae":
-        raise InputError(
-            f"{run.path}: a fit of kind {config.kind} has no encoder; only train-vae's can tell "
-            "the latents of new images"
-        )
+    if config.kind == "homogeneous":
+        raise InputError(f"{run.path}: a fit of one map has no latents to tell of new images")
     data = tilt_data(config, data)
     table = read_checked(data.particle_arguments(particles))
     if latents_of(config, table) == "particles":
@@ -46,6 +47,9 @@ def evaluate(
     prepared = prepared_images(
         table, source, data, method.pixels, run.config["contrast"], run.config["normalization"]
     )
+    if config.kind == "autodecoder":
+        known = run.latents(epoch).mean
+        return Unseen(table, Latents(search_latents(method, model, prepared, known), None))
     state = LatentState(model, (), None, None, jnp.zeros((), jnp.int32))
     mean, log_variance = infer_latents(method, state, prepared)
     return Unseen(table, Latents(mean, log_variance))
