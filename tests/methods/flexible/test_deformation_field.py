@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vitreous.errors import InputError
+from vitreous.maps import write_map
 from vitreous.methods.flexible.deformation import make_deformation
-from vitreous.methods.flexible.masked import masked
+from vitreous.methods.flexible.masked import masked, read_motion_mask
 from vitreous.methods.flexible.state import half_of, stacked
 
 RNG = np.random.default_rng(0)
@@ -45,6 +47,17 @@ def test_a_mask_holds_what_lies_outside_of_it():
     np.testing.assert_allclose(moved[:, inside], free[:, inside], atol=1e-5)
     mixed = np.einsum("bk,mkx->bmx", field.weights(LATENTS), field.modes(POINTS))
     np.testing.assert_allclose(np.asarray(field(POINTS, LATENTS)), mixed, atol=1e-5)
+
+
+def test_a_mask_that_misses_the_molecule_is_refused(tmp_path):
+    mask = np.zeros((16, 16, 16), np.float32)
+    mask[:3] = 1  # below all points
+    write_map(tmp_path / "mask.mrc", mask, 5.0)
+    points = np.asarray(POINTS)
+    with pytest.raises(InputError, match=r"none of the .* Gaussians"):
+        read_motion_mask(str(tmp_path / "mask.mrc"), 16, 5.0, points[np.abs(points[:, 2]) < 20])
+    write_map(tmp_path / "mask.mrc", np.ones_like(mask), 5.0)
+    assert read_motion_mask(str(tmp_path / "mask.mrc"), 16, 5.0, points).min() == 255
 
 
 def test_halves_stacked_are_told_apart_again():

@@ -1,6 +1,7 @@
 """A whole flexible fit of a small set: what it finds, what it leaves, how it goes on."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,14 @@ def test_what_cannot_be_used_is_a_line(words, complaint, particles, tmp_path, ca
     assert stop.value.code == 2
     assert len(error) == 1
     assert complaint in error[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_too_many_gaussians_leave_no_run_behind(particles, tmp_path):
+    config = replace(CONFIG, gaussians=4000)
+    with pytest.raises(InputError, match="fewer than the 4000 Gaussians"):
+        optimize_deformations(particles, tmp_path / "run", config, options=QUIET)
     assert not (tmp_path / "run").exists()
 
 

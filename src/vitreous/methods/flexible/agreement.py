@@ -80,9 +80,7 @@ def infer_latents(
 
         return jnp.moveaxis(jax.vmap(under)(arrays, places), 2, 0)
 
-    poses = None
-    if state.poses is not None and len(data) == len(method.half):
-        poses = state.poses.values
+    poses = None if state.poses is None else state.poses.values
     given = (arrays, state.noise, poses, jnp.asarray(places))
     found = map_images(find, given, data, _BATCH)
     return tuple(Latents(found[:, half, 0], found[:, half, 1]) for half in range(2))  # type: ignore[return-value]

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 from jaxtyping import Int
 
+from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.flexible.agreement import compare_halves, infer_latents, write_agreement
 from vitreous.methods.flexible.checks import check_options
@@ -80,13 +81,26 @@ def optimize_deformations(
             overwrite=overwrite,
         )
         (run.path / START_FILE).unlink(missing_ok=True)
-    method, prepared = _prepare(run, table, source, config, data)
+    try:
+        method, prepared = _prepare(run, table, source, config, data)
+    except InputError:
+        if read_start(run) is None:
+            _forget(run)
+        raise
 
     def on_checkpoint(state: FlexibleState, epoch: int) -> None:
         save_results(run, method, state, prepared, epoch)
 
     fit(method, prepared, run, options, on_checkpoint)
     return run
+
+
+def _forget(run: Run) -> None:
+    """Leave no run behind that never began."""
+    for name in ("config.yaml", "run.log"):
+        (run.path / name).unlink(missing_ok=True)
+    if not any(run.path.iterdir()):
+        run.path.rmdir()
 
 
 def _resumed_config(run: Run, config: FlexibleConfig) -> FlexibleConfig:

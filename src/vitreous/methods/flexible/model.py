@@ -26,6 +26,7 @@ from vitreous.methods.flexible.inference import (
     linearised,
     newton_step,
 )
+from vitreous.methods.flexible.noise import residual_power, updated_noise
 from vitreous.methods.flexible.pairs import paired_images
 from vitreous.methods.flexible.rendering import Renderer
 from vitreous.methods.flexible.start import Start
@@ -45,7 +46,6 @@ from vitreous.training.schedules import warmup_decay
 FROZEN_FROM = 0.8
 # Standard deviation of a Gaussian's logarithms about where they start.
 _LOOSENESS = 0.5
-_NOISE_MEMORY = 0.98
 
 
 class Seen(NamedTuple):
@@ -209,7 +209,7 @@ class FlexibleMethod:
         new = FlexibleState(
             eqx.combine(arrays, parts[1]),
             *(optimizer, latents, poses, balance),
-            _updated_noise(state.noise, power[0].sum(0), power[1].sum(0)),
+            updated_noise(state.noise, power[0].sum(0), power[1].sum(0)),
         )
         return new, {name: jnp.mean(value) for name, value in scalars.items()}
 
@@ -255,7 +255,8 @@ class FlexibleMethod:
             updates, optimizer = self.adam.update(slope, optimizer, parts[0])
         rates = self._rates(parts[0], progress, moving_now)
         arrays = jax.tree.map(lambda x, u, r: x - r * u, parts[0], updates, rates)
-        power = _power_by_group(square * batch.weight[:, None], batch, self, state.noise)
+        group = jnp.asarray(self.group)[batch.index]
+        power = residual_power(square, batch.weight, group, self.shell, self.mates, state.noise)
         scalars = {
             "loss": error, "springs": energy, "balance": balance.weight,
             "latent_spread": jnp.sqrt(jnp.mean(z * z)),
@@ -293,22 +294,3 @@ def _fold(x: Array, size: int) -> Array:
 def _unfold(x: Array) -> Array:
     """Put the halves' rows side by side again, as the batch has them."""
     return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
-
-
-def _power_by_group(square, batch, method, noise):
-    """Add up whitened residuals, and how many there are, by optics group and shell."""
-    o, shells = noise.shape
-    group = jnp.asarray(method.group)[batch.index]
-    place = group[:, None] * shells + jnp.asarray(method.shell)[None]
-    mates = jnp.asarray(method.mates)[None] * batch.weight[:, None]
-    power, count = (
-        jax.ops.segment_sum(x.reshape(-1), place.reshape(-1), o * shells).reshape(o, shells)
-        for x in (square, jnp.broadcast_to(mates, square.shape))
-    )
-    return power, count
-
-
-def _updated_noise(noise, power, count):
-    """Follow the residuals slowly; groups and shells that were not seen keep theirs."""
-    ratio = jnp.where(count > 0, power / jnp.maximum(count, 1.0), 1.0)
-    return noise * (1 + (1 - _NOISE_MEMORY) * (jnp.clip(ratio, 0.25, 4.0) - 1))

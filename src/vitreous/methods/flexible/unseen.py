@@ -2,6 +2,7 @@
 
 import os
 
+import equinox as eqx
 import numpy as np
 
 from vitreous.errors import InputError
@@ -36,4 +37,6 @@ def evaluate(
     method = FlexibleMethod(
         fitted.config, fitted.start, fitted.pixels, fitted.pixel_size, fitted.half, none
     )
+    # Corrections of poses are those of other images.
+    state = eqx.tree_at(lambda s: s.poses, state, None, is_leaf=lambda leaf: leaf is None)
     return Unseen(table, infer_latents(method, state, prepared)[0])
