@@ -1,9 +1,9 @@
 """Where a point that is seen came from: the inverse of a displacement field, without a network.
 
 The consensus point `x` that lies at `y` in an image solves `x + δ(x, z) = y`. The fixed point
-`x ← y − δ(x, z)` is its first step; what each step tells about the field's slope at a point then
-speeds up the next (Broyden's method, which in three dimensions is Anderson's of depth 3), so that
-steep fields, too, take few steps. Back-projection needs no inverse at all.
+`x ← y − δ(x, z)` finds it where the field is flat; with the field's own slope in each step
+(Newton's method) it is found, in as few steps, where the field is steep, too. Back-projection needs
+no inverse at all.
 """
 
 from typing import Any, NamedTuple
@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-# A step that makes the error so many times larger is taken back and halved.
-_WORSE = 1.5
-_SMALL = 1e-12
+# Steps that do not help are shortened to this share and tried again.
+_SHORTER = 0.4
+# What keeps a step finite where the field folds, as a share of a slope of 1.
+_DAMPING = 1e-6
 
 
 class Inverse(NamedTuple):
@@ -28,12 +29,13 @@ class Inverse(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Where each point is: place, what is left, and the estimated inverse slope of that."""
+    """Where points are, how far off, the step from there, and how much of it is taken next."""
 
     place: Float[Array, "m 3"]
     left: Float[Array, "m 3"]
-    slope: Float[Array, "m 3 3"]
-    steps: Array
+    step: Float[Array, "m 3"]
+    share: Float[Array, " m"]
+    done: Array
 
 
 @eqx.filter_jit
@@ -46,14 +48,13 @@ def invert(
 ) -> Inverse:
     """Find which consensus points lie at given places in images.
 
-    **Arguments:** `field`: displacements `δ(points, z)`, Å, see `Deformation`. `points`: places
-    `y` (Å from the box centre). `z`: one latent an image. `tolerance` (Å): a thousandth of a pixel
-    is far more than any map needs. `steps`: the most taken.
+    **Arguments:** `field`: displacements `δ(points, z)`, Å, each of its own point alone, see
+    `Deformation`. `points`: places `y` (Å from the box centre). `z`: one latent an image.
+    `tolerance` (Å): a thousandth of a pixel is far more than any map needs. `steps`: the most
+    taken.
 
-    **Returns:** the points and, for each, whether it was found: no field that folds space over has
-    an inverse everywhere.
-
-    **Source:** Broyden (1965) "A class of methods for solving nonlinear simultaneous equations".
+    **Returns:** the points and, for each, whether it was found: a field that folds space over has
+    no inverse everywhere.
     """
 
     def one(latent: Float[Array, " d"]) -> tuple[Array, Array]:
@@ -67,45 +68,46 @@ def _search(field: Any, y: Float[Array, "m 3"], z: Float[Array, " d"], tolerance
     def misfit(x: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
         return x + field(x, z[None])[0] - y
 
-    unit = jnp.broadcast_to(jnp.eye(3, dtype=y.dtype), (len(y), 3, 3))
+    def towards(x: Float[Array, "m 3"]) -> tuple[Float[Array, "m 3"], Float[Array, "m 3"]]:
+        """Return how far off points are, and Newton's step."""
+        left, slope_along = jax.linearize(misfit, x)
+        unit = jnp.eye(3, dtype=x.dtype)
+        # Every point's displacement is its own: three directions tell all slopes.
+        columns = [slope_along(jnp.broadcast_to(unit[k], x.shape)) for k in range(3)]
+        return left, -_solved(columns, left)
 
     def go_on(state: _Search) -> Array:
         far = jnp.max(jnp.sum(state.left**2, axis=-1)) > tolerance**2
-        return far & (state.steps < steps)
+        return far & (state.done < steps)
 
-    def step(state: _Search) -> _Search:
-        move = -_times(state.slope, state.left)
-        place = state.place + move
-        left = misfit(place)
-        worse = _square(left) > _WORSE**2 * _square(state.left)
-        # Halved towards where it came from, and the slope forgotten.
-        half = state.place - 0.5 * state.left
-        place = jnp.where(worse[:, None], half, place)
-        left = jnp.where(worse[:, None], misfit(half), left)
-        slope = _learnt(state.slope, place - state.place, left - state.left)
-        slope = jnp.where(worse[:, None, None], unit, slope)
-        return _Search(place, left, slope, state.steps + 1)
+    def move(state: _Search) -> _Search:
+        place = state.place + state.share[:, None] * state.step
+        left, step = towards(place)
+        better = jnp.sum(left**2, axis=-1) < jnp.sum(state.left**2, axis=-1)
+        share = jnp.where(better, 1.0, state.share * _SHORTER).astype(y.dtype)
 
-    start = _Search(y, misfit(y), unit, jnp.asarray(0))
-    end = jax.lax.while_loop(go_on, step, start)
-    return end.place, jnp.sqrt(_square(end.left))
+        def kept(new: Float[Array, "m 3"], old: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
+            return jnp.where(better[:, None], new, old)
 
+        return _Search(
+            kept(place, state.place),
+            kept(left, state.left),
+            kept(step, state.step),
+            share,
+            state.done + 1,
+        )
 
-def _learnt(
-    slope: Float[Array, "m 3 3"], move: Float[Array, "m 3"], change: Float[Array, "m 3"]
-) -> Float[Array, "m 3 3"]:
-    """Correct the inverse slopes by what a move changed."""
-    expected = _times(slope, change)
-    row = jnp.sum(move[:, :, None] * slope, axis=1)
-    size = jnp.sum(move * expected, axis=-1)
-    usable = jnp.abs(size) > _SMALL
-    factor = jnp.where(usable, 1 / jnp.where(usable, size, 1), 0)
-    return slope + (factor[:, None] * (move - expected))[:, :, None] * row[:, None, :]
+    left, step = towards(y)
+    start = _Search(y, left, step, jnp.ones(len(y), y.dtype), jnp.asarray(0))
+    end = jax.lax.while_loop(go_on, move, start)
+    return end.place, jnp.sqrt(jnp.sum(end.left**2, axis=-1))
 
 
-def _times(matrix: Float[Array, "m 3 3"], vector: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
-    return jnp.sum(matrix * vector[:, None, :], axis=-1)
-
-
-def _square(vector: Float[Array, "m 3"]) -> Float[Array, " m"]:
-    return jnp.sum(vector**2, axis=-1)
+def _solved(columns: list[Float[Array, "m 3"]], right: Float[Array, "m 3"]) -> Float[Array, "m 3"]:
+    """Solve 3 × 3 systems by Cramer's rule, damped where they are singular."""
+    a, b, c = columns
+    volume = jnp.sum(a * jnp.cross(b, c), axis=-1)
+    safe = volume / (volume**2 + _DAMPING)
+    faces = [jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)]
+    parts = [jnp.sum(right * face, axis=-1) * safe for face in faces]
+    return jnp.stack(parts, axis=-1)
