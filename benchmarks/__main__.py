@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from compare import changes, file_for, last_recorded
 from record import RESULTS, print_table
-from suite import COSTS, HERE, PROGRAMS, Program, chosen
+from suite import COSTS, HERE, Program, chosen
 
 
 def list_programs() -> None:
     """Print every program, its cost and what it measures."""
     rows = []
-    for program in PROGRAMS:
+    for program in chosen([], "hours"):
         first = (HERE / f"{program.name}.py").read_text(encoding="utf-8").splitlines()[0]
         rows.append({
             "program": program.name, "cost": program.cost,

@@ -14,7 +14,7 @@ from vitreous.training.mesh import data_mesh
 
 def test_eight_devices_equal_one(tmp_path):
     script = Path(__file__).with_name("toy_mesh.py")
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "16"}
     result = subprocess.run(
         [sys.executable, script, tmp_path],
         env=os.environ | flags,

@@ -1,6 +1,6 @@
 """Fit the toy set in one of several processes: `toy_processes.py FOLDER`, under `launch`.
 
-`resident` stops after its first epoch; `streamed` runs to its end.
+`resident` stops after its first epoch; `streamed` runs to its end. All images are backprojected.
 """
 
 import sys
@@ -12,6 +12,7 @@ from toy import ToyMethod, ToySource, toy_table
 
 from vitreous.cli.common import start_jax
 from vitreous.particles.loader import PreparedImages
+from vitreous.reconstruction.reconstruct import reconstruct
 from vitreous.training.distributed import initialise
 from vitreous.training.evaluate import map_images
 from vitreous.training.fit import FitOptions, fit
@@ -19,7 +20,6 @@ from vitreous.training.mesh import data_mesh
 from vitreous.training.run import Run
 
 COUNTS = {"resident": 48, "streamed": 45}
-DEVICES = 2
 
 
 def fit_toy(folder: Path, way: str, epochs: int, mesh) -> list[np.ndarray]:
@@ -37,10 +37,16 @@ def fit_toy(folder: Path, way: str, epochs: int, mesh) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state._replace(activation=None))]
 
 
+def backproject_toy() -> np.ndarray:
+    """Reconstruct the toy images, whose rotations are all the same."""
+    return reconstruct(toy_table(45), ToySource(45), half_maps=False, chunk=8).volume
+
+
 if __name__ == "__main__":
     start_jax()
     initialise()
     fit_toy(Path(sys.argv[1]) / "resident", "resident", 1, data_mesh())
     leaves = fit_toy(Path(sys.argv[1]) / "streamed", "streamed", 2, data_mesh())
+    leaves.append(backproject_toy())
     # Every process holds the whole of the last state.
     np.savez(Path(sys.argv[1]) / f"streamed.{jax.process_index()}.npz", *leaves)
