@@ -77,7 +77,7 @@ def _fit(
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     data = DataOptions(**which.arguments(), contrast=sign.contrast(), lazy=course.lazy)
-    every = course.checkpoint_every or max(1, -(-course.n_epochs // 4))
+    every = course.checkpoint_every or max(1, -(-course.n_epochs // 2))
     options = FitOptions(checkpoint_every=every, resume_command=resume_command())
     run = optimize(
         particles,
@@ -93,6 +93,9 @@ def _fit(
             f"motion of {float(found['motion']):.2f} Å; the half sets agree by "
             f"{float(found['correlation']):.3f} (correlation), to {float(found['error']):.2f} Å"
         )
+    from vitreous.analysis.motion_columns import write_motion_columns
+
+    write_motion_columns(run)
     if course.analysis:
         from vitreous.cli.stages import analyze_with_stages
 

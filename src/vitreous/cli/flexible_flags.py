@@ -80,12 +80,12 @@ class CourseFlags:
     """How long, in what steps, and from where."""
 
     panel: ClassVar[str] = "Course"
-    n_epochs: Annotated[int, typer.Option("-n", "--n-epochs", help="Passes over the images.")] = 40
+    n_epochs: Annotated[int, typer.Option("-n", "--n-epochs", help="Passes over the images.")] = 30
     n_warmup_epochs: Annotated[int, typer.Option(help="Passes in which nothing moves.")] = 2
     batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images a step.")] = 32
     learning_rate: Annotated[float, typer.Option("--lr", help="Of the decoder.")] = 0.005
     checkpoint_every: Annotated[
-        int | None, typer.Option("--checkpoint", help="Epochs between checkpoints [a quarter].")
+        int | None, typer.Option("--checkpoint", help="Epochs between checkpoints [half of all].")
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = (
         False

@@ -23,7 +23,7 @@ from vitreous.training.run import Latents, Run
 
 AGREEMENT_FILE = "agreement.npz"
 # Steps from each of a few places, then from the best of them.
-_SEARCH, _DESCENT, _PLACES = 3, 6, 3
+_SEARCH, _DESCENT, _PLACES = 3, 5, 3
 _BATCH = 64
 # Gaussians compared, at most, and images held at a time.
 _COMPARED = 2000

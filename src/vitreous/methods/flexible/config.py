@@ -40,11 +40,11 @@ class FlexibleConfig:
     kld: float = 1.0
     max_shell: int | None = None
     particle_diameter: float | None = None
-    epochs: int = 60
+    epochs: int = 30
     warmup: int = 2
     batch_size: int = 32
     learning_rate: float = 5e-3
-    gaussian_rate: float = 3e-3
+    gaussian_rate: float = 1e-2
     initial_latents: str | None = None
     landscape: bool | None = None
     refine_poses: bool = False

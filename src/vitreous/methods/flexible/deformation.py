@@ -112,7 +112,7 @@ def make_deformation(
     width: int = 64,
     depth: int = 2,
     waves: int = 32,
-    detail: float = 4.0,
+    detail: float = 2.5,
 ) -> FactorisedDeformation | ConcatenatedDeformation:
     """Make a field that moves points a little, at random but smoothly.
 

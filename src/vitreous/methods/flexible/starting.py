@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 # Gaussians lie this share of the resolution apart, unless their number is given; between bounds.
 _APART, _FEWEST, _MOST = 0.5, 100, 8000
+# The band reaches this many times as far as the consensus' halves agree, but no further than so
+# many shells.
+_BEYOND, _MOST_SHELLS = 1.5, 20
 # Displacement of a unit weight at first, as a share of the radius.
 _REACH = 0.15
 # A map that agrees with the images' consensus less than this is of something else.
@@ -108,13 +111,17 @@ def _from_map(
 
 
 def band_in_use(config: FlexibleConfig, pixels: FourierPixels, foundation: Foundation) -> int:
-    """Choose the outermost shell: a fifth beyond where the consensus' halves stop agreeing."""
+    """Choose the outermost shell: well beyond where the halves of the blurred average part.
+
+    Motion shows at low resolution: no more than 20 shells, unless they are asked for.
+    """
     if config.max_shell is not None:
         return int(np.clip(config.max_shell, 3, pixels.max_shell))
     assert foundation.fsc is not None
     lost = np.flatnonzero(foundation.fsc[1:] < 0.143)
     last = lost[0] + 1 if len(lost) else pixels.max_shell
-    return int(np.clip(np.ceil(1.2 * last), min(8, pixels.max_shell), pixels.max_shell))
+    most = min(_MOST_SHELLS, pixels.max_shell)
+    return int(np.clip(np.ceil(_BEYOND * last), min(8, most), most))
 
 
 def _given_map(
