@@ -2,14 +2,16 @@
 
     python benchmarks/kill_trials.py --trials 50                # one process, kill -9
     python benchmarks/kill_trials.py --trials 20 --processes 2  # one of two is killed
+    python benchmarks/kill_trials.py --signal USR1 --processes 2  # all are told to save and stop
 
 The fit writes a checkpoint after every block of steps, so that many moments fall into a write.
 After each kill every file of the run must be readable; the run that goes on must end in the same
 bits. Of several processes a random one is killed: the others must be gone within a minute, and the
-fit goes on in as many.
+fit goes on in as many. Told to stop by a signal, the fit must end with status 0.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -30,6 +32,7 @@ from PIL import Image
 from record import machine, print_table, write_json
 
 from vitreous.cli.common import start_jax
+from vitreous.errors import Interrupted
 from vitreous.files import is_writer
 from vitreous.particles.device_data import fetch
 from vitreous.particles.loader import PreparedImages
@@ -202,15 +205,21 @@ def same_bits(folder: Path, whole: Path) -> bool:
 
 
 def one_trial(
-    folder: Path, whole: Path, processes: int, seconds: float, rng: random.Random
+    folder: Path,
+    whole: Path,
+    processes: int,
+    seconds: float,
+    rng: random.Random,
+    kind: signal.Signals,
 ) -> dict:
-    """Kill once, look at what is left, go on, compare."""
+    """Kill once, or tell to stop; look at what is left, go on, compare."""
     child = start(folder, processes)
     moment = rng.uniform(0, seconds)
     time.sleep(moment)
     killed = child.poll() is None
     if killed:
-        os.kill(victim(child, processes, rng), signal.SIGKILL)
+        killing = kind == signal.SIGKILL
+        os.kill(victim(child, processes, rng) if killing else child.pid, kind)
     began = time.monotonic()
     try:
         child.communicate(timeout=4 * HANG)
@@ -223,6 +232,7 @@ def one_trial(
     return {
         "moment": round(moment, 3),
         "killed": killed,
+        "status": child.returncode,
         "gone after s": round(gone, 2),
         "checkpoints left": left,
         "unreadable": len(bad),
@@ -236,14 +246,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--signal", choices=["KILL", "TERM", "USR1"], default="KILL")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--child", type=Path, default=None, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
-        run_fit(args.child)
+        with contextlib.suppress(Interrupted):
+            run_fit(args.child)
         return
     rng, rows = random.Random(args.seed), []
+    kind = signal.Signals[f"SIG{args.signal}"]
     with tempfile.TemporaryDirectory() as name:
         whole = Path(name) / "whole"
         finish(whole, args.processes)
@@ -251,11 +264,12 @@ def main() -> None:
         seconds = finish(Path(name) / "timed", args.processes)
         for number in range(args.trials):
             folder = Path(name) / f"trial{number}"
-            rows.append(one_trial(folder, whole, args.processes, seconds, rng))
+            rows.append(one_trial(folder, whole, args.processes, seconds, rng, kind))
             print(json.dumps(rows[-1]), flush=True)
     summary = {
         "trials": len(rows),
         "processes": args.processes,
+        "signal": args.signal,
         "killed in time": sum(row["killed"] for row in rows),
         "same bits": sum(row["same bits"] for row in rows),
         "unreadable files": sum(row["unreadable"] for row in rows),
@@ -263,8 +277,10 @@ def main() -> None:
     }
     print_table([summary], list(summary))
     suffix = f"_{args.processes}" if args.processes > 1 else ""
+    suffix += "" if kind == signal.SIGKILL else f"_{args.signal.lower()}"
     write_json(args.json, f"kill_trials{suffix}", {"rows": [summary], "all": rows} | machine())
-    failed = summary["same bits"] < len(rows) or summary["unreadable files"]
+    failed = summary["same bits"] < len(rows) or summary["unreadable files"] > 0
+    failed |= kind != signal.SIGKILL and any(row["status"] for row in rows)
     if failed or summary["longest to end (s)"] > HANG:
         raise SystemExit(1)
 

@@ -24,14 +24,14 @@ def test_the_plan_counts_what_is_held(tmp_path):
     course = {"batch": 8, "steps": 5, "block": 5, "threads": 2, "ahead": 4}
     plan = plan_fit(data, shapes, None, tmp_path, **course, group=4, epochs=3, keep=None)
     sizes = {held.what: held.size for held in plan.held}
-    assert sizes["images"] == 40 * 16 * 16 * 4
+    assert sizes["images, streamed"] == 40 * 16 * 16 * 4
     # Two readers and two windows more, of four steps each.
     assert sizes["windows of 32 images"] == 4 * 32 * 16 * 16 * 4
-    assert sizes["weights and their optimiser"] == 12_000
+    assert sizes["weights, optimiser"] == 12_000
     assert next(size for what, size in sizes.items() if "checkpoints" in what) == 4 * 12_000
     out = io.StringIO()
     plan.show(Console(file=out, width=120))
-    assert "disk, streamed" in out.getvalue()
+    assert "images, streamed" in out.getvalue()
     assert "40 images, 5 steps of 8 an epoch" in out.getvalue()
     assert [amount(n) for n in (1, 5 << 20, 300 << 30)] == ["1 KiB", "5.0 MiB", "300 GiB"]
 

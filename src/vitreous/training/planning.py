@@ -85,36 +85,38 @@ def plan_fit(
     devices = data.devices
     count, kind = len(devices), devices[0].platform
     processes = jax.process_count()
-    place = f"{count} {kind}" + (f" in {processes} processes" if processes > 1 else "")
+    every = f"{count} {kind}" + (f" in {processes} processes" if processes > 1 else "")
+    shared = "device" if count == 1 else f"{count} devices, shared"
+    each = "device" if count == 1 else f"{count} devices, each"
     images = len(data) * 2 * len(data.pixels) * np.dtype(data.recipe.storage).itemsize
     held = []
     if data.resident:
         words = f"images, {data.recipe.storage}, transformed"
-        held.append(Held(words, f"device: {place}", images, -(-images // count)))
+        held.append(Held(words, shared, images, -(-images // count)))
     else:
         batch_bytes = 4 * data.box**2 * _own_images(batch, data)
         if group > 1:
             queue, words = (threads + 2) * group * batch_bytes, f"windows of {group * batch} images"
         else:
             queue, words = (2 * ahead + 1) * batch_bytes, "batches ahead"
-        held.append(Held("images", "disk, streamed", 4 * data.box**2 * len(data)))
+        held.append(Held("images, streamed", "disk", 4 * data.box**2 * len(data)))
         held.append(Held(words, "host", queue))
     columns = sum(leaf.nbytes for leaf in jax.tree.leaves(data.arrays.columns))
-    held.append(Held("poses and CTF", f"device: {place}", columns, -(-columns // count)))
+    held.append(Held("poses and CTF", shared, columns, -(-columns // count)))
     whole, spread = _state_bytes(shapes, shardings)
     if spread:
-        held.append(Held("per particle", f"device: {place}, shared", spread, spread // count))
-    held.append(Held("weights and their optimiser", f"device: {place}, each", whole, whole))
+        held.append(Held("of each particle", shared, spread, spread // count))
+    held.append(Held("weights, optimiser", each, whole, whole))
     # The new one is whole before the one it replaces goes.
     number = 2 if keep == 1 else min(epochs, keep or epochs) + 1
     folder = folder if folder.is_dir() else folder.parent
     free = shutil.disk_usage(folder).free if folder.is_dir() else 0
-    words = f"up to {number} checkpoints ({amount(free)} free)"
-    held.append(Held(words, "disk", number * (whole + spread)))
+    words = f"disk, {amount(free)} free"
+    held.append(Held(f"up to {number} checkpoints", words, number * (whole + spread)))
     room = free_device_memory(devices)
     course = (
         f"{len(data):,} images, {steps:,} steps of {batch} an epoch, {block} in one call; "
-        f"{amount(room)} free on {place}, {amount(free_host_memory())} on the host"
+        f"{amount(room)} free on {every}, {amount(free_host_memory())} on the host"
     )
     return Plan(tuple(held), course)
 
