@@ -1,10 +1,45 @@
-"""UMAP: a map of the latent space in two dimensions."""
+"""A map of the latent space in two dimensions: UMAP, or a plainer one."""
 
 import warnings
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 from sklearn.neighbors import NearestNeighbors
+
+from vitreous.analysis.principal import fit_components
+
+Embedding = Literal["PCA", "UMAP", "TSNE", "ICA"]
+
+
+def embed(
+    features: Float[np.ndarray, "n d"], kind: Embedding = "PCA", seed: int = 0
+) -> Float[np.ndarray, "n 2"]:
+    """Embed points in the plane, by name.
+
+    One dimension stays as it is, with 0 beside it, whatever the kind.
+    """
+    features = np.asarray(features, np.float64)
+    if min(features.shape) < 2:
+        first = features[:, :1]
+        return np.concatenate([first, np.zeros_like(first)], axis=1).astype(np.float32)
+    if kind == "UMAP":
+        return embed_umap(features, seed)
+    if kind == "TSNE":
+        from sklearn.manifold import TSNE
+
+        spread = min(30.0, max((len(features) - 1) / 3, 1.0))
+        made = TSNE(2, perplexity=spread, init="pca", random_state=seed)
+        return np.asarray(made.fit_transform(features), np.float32)
+    if kind == "ICA":
+        from sklearn.decomposition import FastICA
+
+        made = FastICA(2, whiten="unit-variance", random_state=seed, max_iter=1000)
+        with warnings.catch_warnings():
+            # Gaussian latents have no independent axes to converge to: any pair will do.
+            warnings.simplefilter("ignore")
+            return np.asarray(made.fit_transform(features), np.float32)
+    return fit_components(features).transform(features)[:, :2]
 
 
 def embed_umap(

@@ -109,6 +109,21 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "deformable_backprojection",
         "A map of a run's particles, their motion undone.",
     ),
+    "compute-rigid-transforms": (
+        "flexible_bodies",
+        "compute_rigid_transforms",
+        "Particles as each rigid body of a run sees them, for RELION.",
+    ),
+    "compute-masks-for-rigid-transforms": (
+        "flexible_bodies",
+        "compute_masks_for_rigid_transforms",
+        "Masks of the bodies that move as one.",
+    ),
+    "explore-latent-space": (
+        "flexible_bodies",
+        "explore_latent_space",
+        "Regions, maps and movies of a flexible run's latents.",
+    ),
     "doctor": ("doctor", "doctor", "What this machine offers a fit, and what to mend."),
     "launch": ("launch", "launch", "A command in several processes on this machine."),
     "slurm": ("launch", "slurm", "The batch script of a command for a SLURM cluster."),

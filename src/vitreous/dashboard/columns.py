@@ -38,10 +38,15 @@ _KNOWN = {
     "energy": ("free energy in the PC plane", "density", "kT"),
     "outlier": ("outlier score", "error", ""),
     "uncertainty": ("uncertainty of z", "error", ""),
+    "motion": ("amount of motion", "motion", "Å"),
+    "half_difference": ("half sets disagree by", "error", "Å"),
+    "motion_cluster": ("cluster of motions", "class", ""),
+    **{f"motion_{x}": (f"mean motion along {x}", "motion", "Å") for x in "xyz"},
+    **{f"motion_at_{x}": (f"place of motion, {x}", "motion", "Å") for x in "xyz"},
 }
 # The first of these that there is; of a run of one map, from where particles are seen.
 _PLANES = (("umap1", "umap2"), ("pc1", "pc2"), ("z1", "spread"), ("z1", "z2"), ("rot", "tilt"))
-_LABELLED = ("cluster", "state", "community")
+_LABELLED = ("cluster", "state", "community", "motion_cluster")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _CONTENTS = (
     "cache", "tensorboard", "checkpoints", "volumes", "figures", "run.log", "metrics.jsonl",
     "loss.png", "report.html", "latents.npz", "latents.*.npz", "poses.npz", "encoder_poses.npz",
     "maps.npz", "found.json", "z.*.pkl", "analyze.*", "landscape.*", "convergence.*",
-    "benchmark.*.json",
+    "benchmark.*.json", "columns", "agreement.npz", "body_starfiles",
 )  # fmt: skip
 # Arguments of `read_particles` that name files or folders.
 _PATH_ARGUMENTS = ("path", "datadir", "poses", "ctf", "ind", "passthrough", "tomograms", "tilted")

@@ -3,6 +3,7 @@
 Each half set is undone by the model that learned from it alone.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from vitreous.reconstruction.deformed import (
     support_near,
 )
 from vitreous.training.run import Run
+
+logger = logging.getLogger(__name__)
 
 # Voxels move within so many Å and so many widths of a Gaussian; then they fade over as much.
 _REACH, _WIDTHS = 6.0, 3.0
@@ -64,6 +67,8 @@ def epoch_of_checkpoint(run: Run, checkpoint: str | os.PathLike | None) -> int |
     if checkpoint is None:
         return None
     path = Path(checkpoint).absolute()
+    if path.parent.resolve() == (run.path / "forward_deformations/checkpoints").resolve():
+        return _epoch_by_peers_name(run, path)
     if not path.exists():
         raise InputError(f"{checkpoint}: no such checkpoint")
     owner = next((p for p in (path, *path.parents) if (p / "config.yaml").is_file()), None)
@@ -77,6 +82,22 @@ def epoch_of_checkpoint(run: Run, checkpoint: str | os.PathLike | None) -> int |
     number = int(name)
     # Folders of checkpoints count in millionths of an epoch, files under RELION's names in epochs.
     return number // 1_000_000 if path.parent == owner / "checkpoints" else number
+
+
+def _epoch_by_peers_name(run: Run, path: Path) -> int | None:
+    """Read `forward_deformations/checkpoints/120.pth` or `…/checkpoint_final.pth`, as scripts for
+    DynaMight name them; nothing lies there."""
+    if path.stem.isdigit():
+        epoch = int(path.stem)
+        if epoch in run.epochs():
+            return epoch
+        has = ", ".join(map(str, run.epochs())) or "none"
+        logger.warning(
+            "%s: no checkpoint of epoch %d (there are: %s): taking the last", run.path, epoch, has
+        )
+    elif path.stem != "checkpoint_final":
+        raise InputError(f"{path}: no such checkpoint")
+    return None
 
 
 def backproject_run(
