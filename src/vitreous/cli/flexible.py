@@ -39,10 +39,9 @@ def optimize_deformations(
     Two half sets learn their own Gaussians and motion; `agreement.npz` says how far they agree on
     images neither was made from. `deformable-backprojection` then undoes the motion in the map.
 
-    Example: `vitreous optimize-deformations run_data.star run --initial-model map.mrc`
+    Particles and folder may also be given as --refinement-star-file and --output-directory.
 
-    Example: `vitreous optimize-deformations --refinement-star-file run_data.star
-    --output-directory run --n-gaussians 2000 --n-latent-dimensions 4`
+    Example: `vitreous optimize-deformations run_data.star run --initial-model map.mrc`
     """
     from vitreous.cli.pipeline import relion_job
 

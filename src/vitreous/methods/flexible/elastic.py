@@ -1,7 +1,7 @@
 """What a molecule allows: neighbours keep their distance, unless they belong to different parts.
 
-A spring's energy levels off once it is stretched beyond a few Å (Geman & McClure), so that the few
-across a hinge give way while all others hold.
+A spring that is stretched in many images counts for less (Geman & McClure), so that the few across
+a hinge give way, in all images, while the others hold.
 """
 
 import jax.numpy as jnp
@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial import cKDTree
 
-# Stretch at which a spring has half of the energy it can reach, as a share of the mean edge.
-SOFTNESS = 0.25
+# Root mean square stretch at which a spring has half of the energy it can reach, as a share of the
+# mean edge.
+SOFTNESS = 0.15
 
 
 def neighbour_edges(
@@ -41,22 +42,22 @@ def elastic_energy(
     moved: Float[Array, "b g 3"],
     rest: Float[Array, " e"],
     edges: Int[Array, "e 2"],
+    share: Float[Array, " b"],
     softness: float = SOFTNESS,
-) -> Float[Array, " b"]:
-    """Return the mean energy of the springs in every image, Å².
+) -> Float[Array, ""]:
+    """Return the mean energy of the springs, Å².
 
-    `c² x² / (c² + x²)` of the stretch `x`, with `c` the softness times the mean edge; plus the
-    square of what any edge is shorter than half the mean.
+    `c² s² / (c² + s²)` of each spring's mean square stretch `s²` over the images, with `c` the
+    softness times the mean edge; plus the square of what any edge is shorter than half the mean.
 
-    **Arguments:** `rest`: lengths in the consensus.
+    **Arguments:** `rest`: lengths in the consensus. `share` of each image in the means.
 
-    **Source:** Geman & McClure (1987); as the elastic networks of deformation-based methods, but
-    that the springs that give way are not chosen beforehand.
+    **Source:** Geman & McClure (1987); as the pruned elastic networks of deformation-based methods,
+    but that nothing decides beforehand which springs give way.
     """
     length = edge_lengths(moved, edges)
     mean = jnp.mean(rest)
-    stretch = (length - rest[None]) ** 2
+    stretch = share @ (length - rest[None]) ** 2
     limit = (softness * mean) ** 2
-    spring = stretch * limit / (limit + stretch)
-    close = jnp.maximum(0.5 * mean - length, 0.0) ** 2
-    return jnp.mean(spring + close, axis=-1)
+    close = share @ jnp.maximum(0.5 * mean - length, 0.0) ** 2
+    return jnp.mean(stretch * limit / (limit + stretch) + close)

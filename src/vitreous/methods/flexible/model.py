@@ -239,8 +239,8 @@ class FlexibleMethod:
             positions = whole.gaussians.positions
             moved = positions[None] + whole.deformation(positions, drawn)
             edges = jnp.asarray(self.start.edges)
-            energy = elastic_energy(moved, edge_lengths(positions, edges), edges)
-            return jnp.sum(energy * batch.weight) / count
+            rest = edge_lengths(positions, edges)
+            return elastic_energy(moved, rest, edges, batch.weight / count)
 
         (_, (error, square)), (slope, turned) = jax.value_and_grad(data, has_aux=True)(
             (parts[0], correction)
