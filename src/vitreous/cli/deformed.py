@@ -42,7 +42,7 @@ class PeerFlags:
 
     def tell(self) -> None:
         """Say in one line which of them were given."""
-        given = [name for name, value in vars(self).items() if value not in (None, False)]
+        given = [n for n, value in vars(self).items() if value is not None and value is not False]
         if given:
             flags = ", ".join("--" + name.replace("_", "-") for name in given)
             typer.echo(f"note: without effect here: {flags}", err=True)

@@ -21,6 +21,7 @@ from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.methods.flexible.deformation import Deformation, make_deformation
 from vitreous.methods.flexible.run_files import HalfModel
+from vitreous.reconstruction.deformed import Displacement
 from vitreous.training.checkpoint import fill_leaves, name_leaves
 from vitreous.training.run import Run
 
@@ -105,7 +106,7 @@ def fit_inverse(
 
 
 def _epoch(
-    inverse: Deformation, state: Any, field: Deformation, points: Float[Array, "g 3"],
+    inverse: Deformation, state: Any, field: Displacement, points: Float[Array, "g 3"],
     latents: Float[Array, "n d"], kept: Float[Array, "n g 3"] | None, rows: Int[Array, "s b"],
     key: jax.Array, *, optimizer: optax.GradientTransformation, jitter: float,
 ) -> tuple[Deformation, Any]:  # fmt: skip
@@ -141,7 +142,7 @@ def _at_own_points(
 
 
 @eqx.filter_jit
-def _off(inverse: Deformation, field: Deformation, points: Array, z: Array) -> tuple[Array, Array]:
+def _off(inverse: Deformation, field: Displacement, points: Array, z: Array) -> tuple[Array, Array]:
     moved = field(points, z)
     back = _at_own_points(inverse, points[None] + moved, z)
     return jnp.mean(jnp.sum((back + moved) ** 2, axis=-1)), jnp.mean(jnp.sum(moved**2, axis=-1))

@@ -119,6 +119,8 @@ def sum_moved(
     **Arguments:** `columns`: of the whole table. `chunk`: images at a time, by default by memory.
     """
     count = len(field.support.index)
+    if count == 0:
+        return MovedSums(np.zeros(0, np.float32), np.zeros(0, np.float32))
     blocks = len(field.starts)
     chunk = chunk or chunk_of(geometry, field.block, jax.default_backend())
     chunk = max(1, min(chunk, len(moved.rows)))
@@ -126,8 +128,7 @@ def sum_moved(
     for part in read_chunks(source, columns, moved, field.code, geometry, chunk, progress):
         fine = _filtered(part, geometry)
         totals = [_add(totals[i], field.at(i), part, fine) for i in range(blocks)]
-    # No voxels, no blocks.
-    joined = np.concatenate([np.zeros((2, 0), np.float32), *map(np.asarray, totals)], axis=1)
+    joined = np.concatenate([np.asarray(total) for total in totals], axis=1)
     return MovedSums(*joined[:, :count])
 
 

@@ -1,0 +1,127 @@
+"""Commands that undo a run's motion: what they write, and what they refuse in one line."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vitreous.maps import read_map, write_map
+from vitreous.methods.flexible.gaussian_model import GaussianModel
+from vitreous.methods.flexible.run_files import FlexibleModel, HalfModel
+from vitreous.simulation.hinges import HingeField, HingeTrial, write_hinge_set
+from vitreous.training.run import Run
+
+BOX = 20
+TRIAL = HingeTrial(BOX, 5.0, 160, spread=25.0, snr=None, sigma=5.0, pivot=-18.0, max_shift=4.0)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run whose model is the truth."""
+    folder = tmp_path_factory.mktemp("undo")
+    table = write_hinge_set(folder / "set", TRIAL)
+    config = {
+        "method": "flexible",
+        "particles": {"path": str(folder / "set" / "particles.star")},
+        "images": len(table),
+        "box": BOX,
+        "pixel_size": 5.0,
+    }
+    run = Run.create(folder / "run", config)
+    hinge = TRIAL.motion.hinge
+    atoms = jnp.concatenate([hinge.body, hinge.arm])
+    gaussians = GaussianModel(atoms, jnp.zeros(len(atoms)), jnp.full(len(atoms), 1.6))
+    with np.load(folder / "set" / "truth.npz") as truth:
+        angle = truth["t"][:, None].astype(np.float32)
+    halves = []
+    for half in (0, 1):
+        rows = np.flatnonzero(table.half_set == half)
+        halves.append(HalfModel(gaussians, HingeField(hinge), rows, angle[rows]))
+    return run, FlexibleModel((halves[0], halves[1]), BOX, 5.0, np.ones((1, 10)), None)
+
+
+@pytest.fixture
+def folder(made, monkeypatch):
+    """Its folder, whose model is found without a fit."""
+    opened, model = made
+    for room in ("backproject", "inverse_files"):
+        name = f"vitreous.methods.flexible.{room}.load_flexible"
+        monkeypatch.setattr(name, lambda run, epoch=None: model)
+    return opened.path
+
+
+def test_maps_curves_and_a_verdict(run, folder, tmp_path) -> None:
+    job = tmp_path / "job"
+    job.mkdir()
+    status, out, err = run("deformable-backprojection", folder, "--pipeline-control", job,
+                           "--gpu-id", "0", "--backprojection-batch-size", "32")  # fmt: skip
+    assert status == 0
+    assert any("--gpu-id" in line for line in err)
+    assert [path.name for path in job.iterdir()] == ["RELION_JOB_EXIT_SUCCESS"]
+    made = folder / "backprojection"
+    told = json.loads((made / "verdict.json").read_text())
+    assert out.splitlines()[-1] == told["line"]
+    assert told["parts"]["moving"]["moves_angstrom"] > told["parts"]["still"]["moves_angstrom"]
+    for name in ("map_half1", "map_half2", "map", "plain_map_half1", "local_resolution", "motion"):
+        found = read_map(made / f"{name}.mrc")
+        assert found.data.shape == (BOX,) * 3
+        assert found.voxel_size == pytest.approx(5.0)
+    assert "plain_moving deformed_moving" in (made / "fsc.txt").read_text()
+    assert (made / "slices.png").stat().st_size > 1000
+
+
+def test_nothing_undone_is_no_change(run, folder, tmp_path) -> None:
+    words = ("--no-do-deformations", "-o", tmp_path / "plain", "--backprojection-batch-size", "32")
+    status, out, _ = run("deformable-backprojection", folder, *words)
+    assert status == 0
+    assert "no change" in out
+    plain, same = (read_map(tmp_path / "plain" / name) for name in ("plain_map.mrc", "map.mrc"))
+    np.testing.assert_array_equal(plain.data, same.data)
+
+
+def test_maps_are_deformed_to_states(run, folder, tmp_path) -> None:
+    write_map(tmp_path / "rest.mrc", TRIAL.motion.volumes()[2], 5.0)
+    status, out, _ = run("optimize-inverse-deformations", folder, "--n-epochs", "2",
+                         "--map", tmp_path / "rest.mrc", "--image", "3")  # fmt: skip
+    assert status == 0
+    assert out.count("back-projection does not need it") == 2
+    assert (folder / "inverse_deformations" / "rest_image_3.mrc").is_file()
+    assert (folder / "inverse_deformations" / "inverse.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--mask-file", "small.mrc"), "box of 20"),
+        (("--mask-file", "coarse.mrc"), "Å a voxel"),
+        (("--mask-file", "empty.mrc"), "nothing would be undone"),
+        (("--mask-file", "lost.mrc"), "lost.mrc"),
+        (("--vae-directory", "other/checkpoints/1000000"), "of another run"),
+        (("--vae-directory", "nowhere.pth"), "no such checkpoint"),
+        (("--downsample", "0"), "--downsample"),
+    ],
+)
+def test_what_cannot_be_used(run, folder, tmp_path, monkeypatch, words, told) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_map("small.mrc", np.ones((8, 8, 8)), 5.0)
+    write_map("coarse.mrc", np.ones((BOX,) * 3), 7.0)
+    write_map("empty.mrc", np.zeros((BOX,) * 3), 5.0)
+    (tmp_path / "other" / "checkpoints" / "1000000").mkdir(parents=True)
+    (tmp_path / "other" / "config.yaml").write_text("method: flexible\n")
+    status, out, err = run("deformable-backprojection", folder, *words)
+    assert (status, out, len(err)) == (2, "", 1)
+    assert told in err[0]
+
+
+def test_a_run_without_a_model(run, tmp_path) -> None:
+    Run.create(tmp_path / "latent", {"method": "latent"})
+    Run.create(tmp_path / "begun", {"method": "flexible"})
+    for name, told in (("latent", "method latent"), ("begun", "stopped before it began")):
+        for command in ("deformable-backprojection", "optimize-inverse-deformations"):
+            status, _, err = run(command, tmp_path / name)
+            assert status == 2
+            assert told in err[-1]
+    status, _, err = run("optimize-inverse-deformations", tmp_path / "begun", "--image", "1")
+    assert status == 2
+    assert "--map and --image" in err[-1]
