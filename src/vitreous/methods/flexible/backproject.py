@@ -30,8 +30,8 @@ from vitreous.training.run import Run
 
 logger = logging.getLogger(__name__)
 
-# Voxels move within so many Å and so many widths of a Gaussian; then they fade over as much.
-_REACH, _WIDTHS = 6.0, 3.0
+# Voxels move within so many Å and so many widths of a Gaussian, and fade over so many voxels.
+_REACH, _WIDTHS, _EDGE = 4.0, 2.5, 4.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,9 @@ def support_of_half(
     """List the voxels near a half's Gaussians: there the field was learned."""
     if reach is None:
         reach = _REACH + _WIDTHS * float(np.median(width))
-    return support_near(positions, model.box, model.pixel_size, reach, reach, mask)
+    return support_near(
+        positions, model.box, model.pixel_size, reach, _EDGE * model.pixel_size, mask
+    )
 
 
 def _read_mask(path: str | None, model: FlexibleModel) -> Float[np.ndarray, "n n n"] | None:

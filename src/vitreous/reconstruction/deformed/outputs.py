@@ -90,4 +90,4 @@ def plot_slices(
 
 def _local(made: Consensus, voxel_size: float) -> Float[np.ndarray, "n n n"]:
     first, second = (jnp.asarray(half) for half in made.half_maps)
-    return np.asarray(local_resolution(first, second, voxel_size))
+    return np.asarray(local_resolution(first, second, voxel_size, step=1))
