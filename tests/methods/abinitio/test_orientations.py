@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from vitreous.geometry.point_groups import point_group
-from vitreous.geometry.rotations import geodesic_distance, random_rotations
+from vitreous.geometry.rotations import (
+    geodesic_distance,
+    random_rotations,
+    rotation_vector_to_matrix,
+)
 from vitreous.geometry.so3_grid import grid_size
 from vitreous.methods.abinitio.orientations import (
     in_unit,
@@ -15,7 +19,9 @@ from vitreous.methods.abinitio.orientations import (
     turned,
     unit_grid,
 )
+from vitreous.methods.abinitio.splitting import along_axes
 from vitreous.metrics.poses import pose_errors
+from vitreous.reconstruction.volume_alignment import Alignment
 
 ORDER = 1
 
@@ -59,3 +65,24 @@ def test_poses_spread_over_copies_are_the_same_poses():
     assert moved_angle(spread, some, point_group("C3")).max() < 0.1
     assert pose_errors(spread, some, symmetry="C3").angle.max() < 0.1
     np.testing.assert_array_equal(spread_over_copies(some, point_group("C1"), 0), some)
+
+
+@pytest.mark.parametrize("name", ["C1", "C3", "D2", "D4"])
+def test_alignments_of_symmetric_maps_keep_their_axes(name):
+    group = point_group(name)
+    rng = np.random.default_rng(0)
+    # A flip about x brings all these axes onto themselves; so does any turn about that of C3.
+    angle = {"C1": 17.0, "C3": 17.0, "D2": 90.0, "D4": 45.0}[name]
+    exact = rotation_vector_to_matrix(np.array([0, 0, angle])) @ np.diag([1.0, -1.0, -1.0])
+    off = rotation_vector_to_matrix(rng.normal(0, 3, 3))
+    found = along_axes(Alignment(off @ exact, np.array([1.0, 2.0, 3.0]), False, 0.9), group)
+    assert found is not None
+    mapped = found.rotation @ group @ found.rotation.T
+    assert max(geodesic_distance(m[None], group).min() for m in mapped) < 1e-4
+    assert geodesic_distance(found.rotation[None], (off @ exact)[None])[0] < 10
+    np.testing.assert_allclose(
+        group @ found.shift, np.tile(found.shift, (len(group), 1)), atol=1e-9
+    )
+    if name == "D4":
+        crossed = rotation_vector_to_matrix(np.array([90.0, 0, 0]))
+        assert along_axes(Alignment(crossed, np.zeros(3), False, 0.9), group) is None

@@ -36,12 +36,13 @@ class Beginning:
     """Hold what is known beforehand; maps in the units of the images, in which a projection is
     the sum of voxels.
 
-    **Fields:** `contrast`: of the particles, as the earlier run found it.
+    **Fields:** `contrast`: of the particles, as the earlier run found it. `run`: that run.
     """
 
     volume: Float[np.ndarray, "b b b"] | None = None
     poses: EarlierPoses | None = None
     contrast: str | None = None
+    run: Run | None = None
 
     def map_for(self, data: PreparedImages) -> Float[Array, "b b b"] | None:
         """Return the map in the units of prepared pixels, None if there is none."""
@@ -107,7 +108,7 @@ def read_beginning(config: AbinitioConfig, table: ParticleTable, box: int) -> Be
         raise InputError(f"{run.path}: holds no volumes/consensus.mrc to begin with")
     volume = _cube(file, box)
     contrast = run.config.get("contrast")
-    return Beginning(volume, _poses_of(run, table, box), contrast)
+    return Beginning(volume, _poses_of(run, table, box), contrast, run)
 
 
 def _poses_of(run: Run, table: ParticleTable, box: int) -> EarlierPoses | None:

@@ -1,5 +1,8 @@
 """From one map to two half sets: each climbs on its own from the few shells that both share."""
 
+import logging
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -9,10 +12,14 @@ from vitreous.methods.abinitio.low_resolution import Estimate, Stage, climb
 from vitreous.methods.abinitio.reference import low_passed
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.methods.abinitio.verdict import SHARED_SHELL
-from vitreous.reconstruction.volume_alignment import align_volumes
+from vitreous.reconstruction.volume_alignment import Alignment, align_volumes
+
+logger = logging.getLogger(__name__)
 
 # Shells of the grid's scores in all passes that follow.
 GRID_SHELL = 8
+# An alignment may be off the axes of a point group by so many degrees.
+_CROSSED = 20.0
 # How each half set climbs from what both share.
 _CLIMB = (
     Stage(4, 4000, 0.4, 3),
@@ -38,11 +45,16 @@ def split(
     fsc = np.zeros(setting.pixels.max_shell + 1)
     fsc[: setting.shell(GRID_SHELL) + 1] = 1
     noise = 0.5 * (parts[0].noise + parts[1].noise)
-    volumes = jnp.stack([parts[0].volumes, _laid_upon(parts[1].volumes, parts[0].volumes)])
+    second = _laid_upon(parts[1].volumes, parts[0].volumes, setting.copies())
+    volumes = jnp.stack([parts[0].volumes, second])
     return Halves(volumes, noise, fsc)
 
 
-def _laid_upon(moving: Float[Array, "k n n n"], fixed: Float[Array, "k n n n"]) -> Array:
+def _laid_upon(
+    moving: Float[Array, "k n n n"],
+    fixed: Float[Array, "k n n n"],
+    copies: Float[np.ndarray, "g 3 3"],
+) -> Array:
     """Bring the maps of one half set into the frame of the other's.
 
     They drift apart while they climb, and may take either side of what is nearly symmetric; that
@@ -51,5 +63,27 @@ def _laid_upon(moving: Float[Array, "k n n n"], fixed: Float[Array, "k n n n"]) 
     mean = [np.asarray(maps).mean(axis=0) for maps in (moving, fixed)]
     if not all(np.ptp(m) > 0 for m in mean):
         return moving
-    found = align_volumes(*mean, hands=(False,))
+    found = along_axes(align_volumes(*mean, hands=(False,)), copies)
+    if found is None:
+        logger.info("half maps fit best with their axes crossed: each keeps its frame")
+        return moving
     return jnp.stack([jnp.asarray(found.apply(np.asarray(m))) for m in moving])
+
+
+def along_axes(found: Alignment, copies: Float[np.ndarray, "g 3 3"]) -> Alignment | None:
+    """Change an alignment a little so that it brings the axes of a point group onto themselves.
+
+    **Returns:** None if it is far from any that does.
+    """
+    if len(copies) == 1:
+        return found
+    rotation = found.rotation
+    turned = rotation @ copies @ rotation.T
+    trace = np.einsum("sij,gij->sg", turned, copies)
+    if trace.max(axis=1).min() < 1 + 2 * np.cos(np.deg2rad(_CROSSED)):
+        return None
+    # What commutes with the group up to its order of copies is an average over the group.
+    mean = np.mean(copies[trace.argmax(axis=1)] @ rotation @ copies.transpose(0, 2, 1), axis=0)
+    left, _, right = np.linalg.svd(mean)
+    straight = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
+    return replace(found, rotation=straight, shift=copies.mean(axis=0) @ found.shift)

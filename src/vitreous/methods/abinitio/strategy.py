@@ -123,7 +123,7 @@ def _by_encoder(
         config.amortised, z_dim=config.zdim, seed=config.seed, symmetry=config.symmetry
     )
     first = None if volume is None else np.asarray(volume)
-    told = train_amortised(setting.data, settings, run, volume=first)
+    told = train_amortised(setting.data, settings, run, volume=first, earlier=begin.run)
     if settings.scheme == "gradient" or config.zdim:
         return told
     logger.info("%s; refining every image by itself", told.verdict)

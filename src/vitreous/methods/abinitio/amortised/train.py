@@ -14,6 +14,7 @@ from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.resample import resample
 from vitreous.methods.abinitio.amortised.config import AmortisedConfig, config_from_dict
+from vitreous.methods.abinitio.amortised.encoders import Encoder
 from vitreous.methods.abinitio.amortised.field_training import after_poses, train_field
 from vitreous.methods.abinitio.amortised.frame import Frame
 from vitreous.methods.abinitio.amortised.gradient import Known
@@ -48,6 +49,11 @@ ENCODER_POSES = "encoder_poses.npz"
 # Images that a set is judged by before the first step, and that first volumes are tried on.
 _SAMPLE, _TRIED = 512, 2000
 _BATCH = 256
+# Settings that say of which kind an encoder is.
+_SHAPE = (
+    "encoder", "encoder_width", "encoder_layers", "depth_cnn", "channels_cnn", "kernel_size_cnn",
+    "heads",
+)  # fmt: skip
 # Poses that still move by more than this between visits have not been found, in degrees.
 _RESTLESS = 20.0
 # Half sets share their first shells: agreement up to there means nothing.
@@ -61,12 +67,14 @@ def train_amortised(
     progress: Callable[[str], None] | None = None,
     *,
     volume: Float[np.ndarray, "n n n"] | None = None,
+    earlier: Run | None = None,
 ) -> Found:
     """Find poses and a map by an encoder; goes on from the run's last checkpoint if it has one.
 
     **Arguments:** `run`: keeps checkpoints, metrics and the settings. `progress`: told in a line
     what happens; by default a bar on the terminal. `volume`: a first map, of any box, in the
-    units of prepared pixels.
+    units of prepared pixels. `earlier`: run whose encoder goes on learning, if it has one of the
+    same kind.
 
     **Returns:** poses of all images from a last pass, maps of the whole band of the data.
     """
@@ -79,6 +87,8 @@ def train_amortised(
     epochs = config.epochs(len(data))
     if run.checkpoints.latest() is None:
         method.first = _begin(data, method, sample, config, volume, tell)
+        if earlier is not None:
+            method.trained = _trained(earlier, method)
     tell(f"wake and sleep: shells {config.start_band}–{method.frame.max_shell}, {epochs} epochs")
     options = FitOptions(
         epochs=epochs,
@@ -193,6 +203,25 @@ def load_poser(run: Run, epoch: int | None = None) -> PoseModel:
         fill_leaves(part, arrays, prefix=name) for part, name in zip(parts, names, strict=True)
     )
     return PoseModel(encoder, reference, reach, frame, config)
+
+
+def _trained(run: Run, method: WakeSleep) -> Encoder | None:
+    """Read the encoder of an earlier run, if it fits the one that would be trained."""
+    try:
+        poser = load_poser(run)
+    except InputError as reason:
+        logger.info("%s: a new encoder is trained", reason)
+        return None
+    config, other = method.config, poser.config
+    differing = [name for name in _SHAPE if getattr(config, name) != getattr(other, name)]
+    if differing or poser.frame.pixels != method.frame.pixels:
+        logger.info(
+            "%s: its encoder is of another kind (%s): a new one is trained",
+            run.path,
+            ", ".join(differing) or "band",
+        )
+        return None
+    return poser.encoder
 
 
 def map_of_poses(

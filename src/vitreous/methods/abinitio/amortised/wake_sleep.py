@@ -89,6 +89,8 @@ class WakeSleep:
         self.halves = jnp.asarray(halves, jnp.int32)
         self.density = jnp.asarray(density)
         self.first = first
+        # An encoder to begin with.
+        self.trained: Encoder | None = None
         self.layout = Layout(config.heads)
         self.orbit = pixel_orbit(frame.pixels, D4 if config.equivariant else ALONE)
         self.group = point_group(config.symmetry)
@@ -103,7 +105,7 @@ class WakeSleep:
     def init(self, key: jax.Array) -> WakeSleepState:
         """Make an untrained encoder and the first volume."""
         config, frame = self.config, self.frame
-        encoder = self.untrained(key)
+        encoder = self.untrained(key) if self.trained is None else self.trained
         count = len(self.halves)
         reference = self.first
         if reference is None:
