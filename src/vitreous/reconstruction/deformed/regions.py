@@ -57,7 +57,7 @@ def find_regions(
     found: dict[str, Float[np.ndarray, "n n n"] | None] = {}
     share = {"whole": 1.0}
     for name, part in (("moving", moves), ("still", core & ~moves)):
-        found[name] = _soft(part) if part.sum() >= _FEWEST else None
+        found[name] = soft_region(part) if part.sum() >= _FEWEST else None
         if part.any():
             reach[name], share[name] = _rms(amplitude, part), float(part.sum() / core.sum())
     return Regions(whole, found["moving"], found["still"], reach, share)
@@ -67,7 +67,8 @@ def _rms(amplitude: np.ndarray, part: np.ndarray) -> float:
     return float(np.sqrt(np.mean(amplitude[part].astype(np.float64) ** 2)))
 
 
-def _soft(part: np.ndarray) -> Float[np.ndarray, "n n n"]:
+def soft_region(part: np.ndarray) -> Float[np.ndarray, "n n n"]:
+    """Give a region (bool) a soft edge of four voxels outside it."""
     from scipy import ndimage  # a quarter of a second to import, and needed by few
 
     distance = ndimage.distance_transform_edt(~part)
