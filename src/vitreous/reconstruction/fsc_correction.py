@@ -21,6 +21,7 @@ RANDOMISE_FROM = 0.75
 BORDER_SHELLS = 2
 
 
+@jax.jit
 def randomise_phases(
     key: jax.Array, volume: Float[Array, "n n n"], first_shell: float | Array
 ) -> Float[Array, "n n n"]:
@@ -38,7 +39,6 @@ def randomise_phases(
     return volume_from_half_space(jnp.where(beyond, random, transform), volume.shape[0])
 
 
-@jax.jit
 def corrected_fsc(
     first: Float[Array, "n n n"],
     second: Float[Array, "n n n"],
@@ -54,15 +54,24 @@ def corrected_fsc(
     **Returns:** `(F − F_random) / (1 − F_random)`, within [0, 1] where corrected.
     """
     key_first, key_second = jax.random.split(key)
-    masked = fourier_shell_correlation(first * mask, second * mask)
-    random = fourier_shell_correlation(
-        randomise_phases(key_first, first, first_shell) * mask,
-        randomise_phases(key_second, second, first_shell) * mask,
+    masked = masked_fsc(first, second, mask)
+    random = masked_fsc(
+        randomise_phases(key_first, first, first_shell),
+        randomise_phases(key_second, second, first_shell),
+        mask,
     )
     safe = jnp.where(random < 1, 1 - random, 1)
     corrected = jnp.clip((masked - random) / safe, 0, 1)
     shell = jnp.arange(len(masked), dtype=masked.dtype)
     return jnp.where(shell >= first_shell + BORDER_SHELLS, corrected, masked)
+
+
+@jax.jit
+def masked_fsc(
+    first: Float[Array, "n n n"], second: Float[Array, "n n n"], mask: Float[Array, "n n n"]
+) -> Float[Array, " shells"]:
+    """Correlate two maps within a mask."""
+    return fourier_shell_correlation(first * mask, second * mask)
 
 
 def half_map_masks(
@@ -93,13 +102,14 @@ def masked_curves(
     mask's share taken off), one value a shell.
     """
     masks = {"NoMask": np.ones_like(reference), **half_map_masks(reference, voxel_size)}
-    stacked = np.stack(list(masks.values()))
-    masked = fourier_shell_correlation(
-        jnp.asarray(stacked * first[None]), jnp.asarray(stacked * second[None])
-    )
-    curves = dict(zip(masks, np.asarray(masked), strict=True))
+    a, b = jnp.asarray(first), jnp.asarray(second)
+    # One after the other: at large boxes the transforms of all at once would not fit.
+    curves = {
+        name: np.asarray(masked_fsc(a, b, jnp.asarray(mask, a.dtype)))
+        for name, mask in masks.items()
+    }
     shell = randomisation_shell(curves["Tight"])
-    a, b, tight = jnp.asarray(first), jnp.asarray(second), jnp.asarray(masks["Tight"])
+    tight = jnp.asarray(masks["Tight"], a.dtype)
     curves["Corrected"] = np.asarray(corrected_fsc(a, b, tight, shell, jax.random.key(seed)))
     return curves
 
