@@ -95,7 +95,8 @@ def explore_latent_space(
         int, typer.Option(min=0, max=2, help="Particles of a half set; 0 for all of them.")
     ] = 0,
     dimensionality_reduction_method: Annotated[
-        Literal["PCA", "UMAP", "TSNE", "ICA"], typer.Option("--dimensionality-reduction-method")
+        Literal["PCA", "UMAP", "TSNE", "ICA"],
+        typer.Option("--dimensionality-reduction-method", help="What makes the plane of places."),
     ] = "PCA",
     reduce_by_deformation: Annotated[
         bool, typer.Option(help="Lay out displacements of Gaussians, not latents.")
@@ -136,8 +137,6 @@ def explore_latent_space(
     opens, coloured by what `--columns` writes.
 
     Example: `vitreous explore-latent-space my_run --region '0,0 2,0 2,2 0,2' --star`
-
-    Example: `vitreous explore-latent-space my_run --trajectory '-2,0 0,1 2,0' --frames 8`
     """
     if star and region is None:
         raise InputError("--star writes the particles of a region: give --region, too")
