@@ -87,6 +87,7 @@ PROGRAMS = (
     Program("subspace_scale", "hours", (f"@{_MAP}",), output="-o"),
     Program("subspace_sets", "hours", (f"@{_CIF}",), output="-o"),
     Program("latent_igg", "minutes", (f"@{_IGG}", "--epochs", "8")),
+    Program("flexible_tracking", "minutes", ("@.",)),
     Program("latent_poses", "hours"),
     Program("tilt_series", "hours"),
     Program("morph", "hours", ("--structure", f"@{_CIF}"), output="-o"),
