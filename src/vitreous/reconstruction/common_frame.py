@@ -27,6 +27,9 @@ _BOX, _INSIDE = 24, 0.45
 # which has many shallow minima: the best place of all counts.
 _STAGES = ((1.0, 0.1, 80), (0.5, 0.05, 60), (0.25, 0.03, 60))
 _DAMPING = 0.02
+# Where maps lie between two parts that move against each other, descent ends half way. So every
+# part of the first map is brought to rest on its own before all voxels count; the best go on.
+_PARTS, _GOES_ON = 6, 2
 
 
 class Frames(NamedTuple):
@@ -56,19 +59,49 @@ def common_frame(
     small = small / small.std()
     grids = [volume_to_grid(jnp.asarray(m), 2.0, "linear") for m in small]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *grids)
-    base, shift = np.tile(np.eye(3), (len(maps), 1, 1)), np.zeros((len(maps), 3))
-    cost = np.inf
-    for scale, farthest, steps in stages:
-        base, shift, cost = _descend(stacked, base, shift, size, scale, farthest, steps)
+    whole = np.ones((size,) * 3)
+    starts = [_resting(stacked, near, size, stages[0]) for near in (whole, *_parts(small[0]))]
+    tried = []
+    for base, shift, cost in sorted(starts, key=lambda start: start[2])[:_GOES_ON]:
+        for stage in stages:
+            base, shift, cost = _descend(stacked, base, shift, size, stage, whole)
+        tried.append((cost, base, shift))
+    cost, base, shift = min(tried, key=lambda one: one[0])
     # x ↦ G₀ᵀ (G x + u − u₀): the first map is where it was.
     home = base[0].T
     return Frames(home @ base, (shift - shift[0]) @ home.T * (box / size), cost)
 
 
-def _descend(grids: FourierGrid, base, shift, size: int, scale: float, farthest: float, steps: int):
+def _resting(grids: FourierGrid, near: np.ndarray, size: int, stage: tuple[float, float, int]):
+    """Bring one part of the maps to rest; the cost is that of all parts."""
+    k = len(jax.tree.leaves(grids)[0])
+    base, shift = np.tile(np.eye(3), (k, 1, 1)), np.zeros((k, 3))
+    base, shift, _ = _descend(grids, base, shift, size, stage, near)
+    return _descend(grids, base, shift, size, stage, np.ones_like(near))
+
+
+def _parts(volume: Float[np.ndarray, "n n n"]) -> list[Float[np.ndarray, "n n n"]]:
+    """Cover the density of a map with soft balls."""
+    from sklearn.cluster import KMeans
+
+    density = np.clip(volume, 0, None) ** 2
+    place = np.argwhere(density > 0.1 * density.max())
+    weight = density[tuple(place.T)]
+    if len(place) < _PARTS:
+        return []
+    centres = KMeans(_PARTS, n_init=1, random_state=0).fit(place, sample_weight=weight)
+    middle = np.average(place, axis=0, weights=weight)
+    variance = np.average(((place - middle) ** 2).sum(axis=1), weights=weight) / 3
+    voxel = np.stack(np.indices(volume.shape), axis=-1)
+    distance = [((voxel - centre) ** 2).sum(axis=-1) for centre in centres.cluster_centers_]
+    return [np.exp(-0.5 * far / variance) for far in distance]
+
+
+def _descend(grids: FourierGrid, base, shift, size: int, stage: tuple[float, float, int], near):
+    scale, farthest, steps = stage
     best, least = (base, shift), np.inf
     for _ in range(steps):
-        given = (jnp.asarray(x, jnp.float32) for x in (base, shift, scale))
+        given = (jnp.asarray(x, jnp.float32) for x in (base, shift, scale, near))
         matrix, slope, cost = (np.asarray(x, np.float64) for x in _compare(grids, *given, size))
         if cost.mean() < least:
             best, least = (base, shift), float(cost.mean())
@@ -88,6 +121,7 @@ def _compare(
     base: Float[Array, "k 3 3"],
     shift: Float[Array, "k 3"],
     scale: Float[Array, ""],
+    near: Float[Array, "n n n"],
     size: int,
 ) -> tuple[Float[Array, "k 6 6"], Float[Array, "k 6"], Float[Array, " k"]]:
     """Return matrix and slope of a Gauss–Newton step of each map towards the robust mean."""
@@ -107,11 +141,12 @@ def _compare(
 
     values, slopes = jax.lax.map(lie, (grids, base, shift))
     left = values - _robust_mean(values, scale)[None]
-    weight = (1 + (left / scale) ** 2) ** -2
+    weight = near[inside][None] * (1 + (left / scale) ** 2) ** -2
     heavy = slopes * weight[:, None]
     matrix = jnp.einsum("kiv,kjv->kij", heavy, slopes, precision="highest")
     slope = jnp.einsum("kiv,kv->ki", heavy, left, precision="highest")
-    return matrix, slope, jnp.mean(left**2 / (left**2 + scale**2), axis=1)
+    off = near[inside][None] * left**2 / (left**2 + scale**2)
+    return matrix, slope, jnp.mean(off, axis=1)
 
 
 def _robust_mean(values: Float[Array, "k v"], scale: Float[Array, ""]) -> Float[Array, " v"]:

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.shells import shell_sum
 from vitreous.imaging.fourier_grid import FourierGrid
+from vitreous.imaging.slicing import rotated_frequencies, sample_grid
 from vitreous.methods.abinitio.exhaustive import Trials, promising, score_all
 from vitreous.methods.abinitio.reference import add_slices
 from vitreous.particles.prepare import Batch
@@ -22,6 +24,7 @@ from vitreous.reconstruction.pose_refinement import (
     Refined,
     draw_poses,
     grid_predictor,
+    likelihood_scores,
     refine_poses,
 )
 from vitreous.reconstruction.weighed import Weighed, shift_phases, weigh
@@ -117,7 +120,7 @@ def search_poses(
     return total, refined.poses
 
 
-@partial(jax.jit, static_argnames=("pixels", "bands"), donate_argnums=0)
+@partial(jax.jit, static_argnames=("pixels", "bands", "classes"), donate_argnums=0)
 def follow_poses(
     total: Gathered,
     batch: Batch,
@@ -128,8 +131,12 @@ def follow_poses(
     key: Key[Array, ""],
     pixels: FourierPixels,
     bands: Bands,
+    classes: int,
 ) -> tuple[Gathered, Poses]:
-    """Look only around the poses of the pass before."""
+    """Look only around the poses of the pass before, there at all maps."""
+    if classes > 1:
+        low = weigh(batch, pixels, noise, bands.low)
+        poses = _any_map(low, poses, grid, pixels, bands.low, classes)
     refined = _finish(batch, poses, grid, noise, pixels, bands, _STEPS_LOCAL)
     total = _gather(total, batch, refined, grid, noise, pixels, bands.high, copies, key)
     return total, refined.poses
@@ -150,6 +157,32 @@ def everywhere(
     q = len(tried.rotation)
     state = (place // q).astype(jnp.int32)
     return Poses(tried.rotation[place % q], tried.shift[shift], state, score)
+
+
+def _any_map(
+    weighed: Weighed, poses: Poses, grid: FourierGrid, pixels: FourierPixels, count: int, maps: int
+) -> Poses:
+    """Compare images with every map at their poses; keeps as many poses as there were, and one."""
+    b, c = poses.score.shape
+    k = jnp.asarray(pixels.frequency[:count]) * np.float32(grid.shape.box / grid.box)
+    coordinates = rotated_frequencies(poses.rotation.reshape(-1, 3, 3), k)
+
+    def compared(state):
+        slices = sample_grid(grid, coordinates, jnp.full((b * c,), state, jnp.int32))
+        return likelihood_scores(weighed, slices.reshape(b, c, count), poses.shift, pixels)
+
+    score = jax.lax.map(compared, jnp.arange(maps, dtype=jnp.int32))
+    # Poses that ran into a better one came with a score far below it: they are not looked at.
+    alive = poses.score > poses.score[:, :1] - 1e3
+    score = jnp.where(alive[None], score, -1e6).transpose(1, 2, 0).reshape(b, c * maps)
+    best, place = jax.lax.top_k(score, c + 1)
+    at = place // maps
+    return Poses(
+        jnp.take_along_axis(poses.rotation, at[..., None, None], axis=1),
+        jnp.take_along_axis(poses.shift, at[..., None], axis=1),
+        (place % maps).astype(jnp.int32),
+        best,
+    )
 
 
 def _finish(batch, poses: Poses, grid, noise, pixels, bands: Bands, steps: int) -> Refined:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from vitreous.methods.abinitio.averaging import average_poses
 from vitreous.methods.abinitio.division import divide
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import Halves, one_pass
@@ -52,12 +53,12 @@ def add_conformations(setting: Setting, found: Found, zdim: int) -> Found:
     """
     size = float(np.median(np.asarray(setting.data.table.pixel_size)))
     history = list(found.history)
-    halves = _classes(setting, found, history)
+    halves = _in_one_frame(_classes(setting, found, history))
+    setting.report("poses are averaged over maps", 1, 1, "")
+    halves = average_poses(setting.with_classes(halves.volumes.shape[1]), halves)
     assert halves.poses is not None
     rotation = np.array(halves.poses.rotation[:, 0])
     shift = np.array(halves.poses.shift[:, 0]) * size
-    chosen = np.asarray(halves.poses.state[:, 0])
-    rotation, shift = _one_frame(np.asarray(halves.volumes[0]), chosen, rotation, shift, size)
     fit = landscape_fitter(_METHOD)
     landscape = fit(at_poses(setting.data, rotation, shift), zdim, 2 * setting.radius * size)
     setting.report("conformations", 1, 1, "")
@@ -89,7 +90,10 @@ def _classes(setting: Setting, found: Found, history: list[dict]) -> Halves:
     deserted = _deserted(halves)
     if len(deserted):
         volumes = _refilled(halves, deserted, _apart(setting, halves))
-        halves = _passes(setting, Halves(volumes, halves.noise, fsc), fsc, "refilled", history)
+        again = replace(halves, volumes=volumes)
+        again = _passes(setting, again, fsc, "refilled", history)
+        if again.score.mean() > halves.score.mean():
+            halves = again
     return halves
 
 
@@ -104,7 +108,8 @@ def _passes(setting: Setting, halves: Halves, fsc, after: str, history: list[dic
     seed = 3000 + 100 * count + (50 if after == "refilled" else 0)
     for number in range(_PASSES):
         key = jax.random.fold_in(jax.random.key(setting.seed), seed + number)
-        fresh = np.full(n, number % _ANEW == 0)
+        # Copies of maps lie where poses are known already.
+        fresh = np.full(n, number % _ANEW == 0 and after != "refilled")
         halves = replace(one_pass(many, halves, (np.arange(n),), key, fresh, low), fsc=fsc)
         score = float(halves.score.mean())
         words = f"log likelihood ratio {score:.2f} an image"
@@ -166,49 +171,26 @@ def at_poses(
     )
 
 
-def _one_frame(maps, chosen, rotation, shift, size: float):
-    """Lay maps upon each other, then all by what they share; take their images along.
-
-    Where all are compared with one, some may come to lie upside down; where each is compared with
-    its likes, small turns after the motion add up. The frame in which more is shared counts.
-    """
-    count = np.bincount(chosen, minlength=len(maps))
+def _in_one_frame(halves: Halves) -> Halves:
+    """Lay maps upon each other, then all by what they share; take their images along."""
+    assert halves.poses is not None
+    maps, count = np.array(halves.volumes[0]), _chosen(halves)
     order = [int(k) for k in np.argsort(-count) if count[k] and np.ptp(maps[k]) > 0]
     if len(order) < 2:
-        return rotation, shift
-    tried = []
-    for ways in (_towards_one(maps, order, size), _towards_likes(maps, order, size)):
-        laid = [maps[k] if k not in ways else ways[k].apply(maps[k], size) for k in order]
-        tried.append((ways, common_frame(np.stack(laid))))
-    ways, frames = min(tried, key=lambda one: one[1].cost)
-    logger.info("maps share most when laid upon %s", "one" if ways is tried[0][0] else "likes")
-    for state, turn, move in zip(order, frames.rotation, frames.shift, strict=True):
-        mine = chosen == state
-        for way in (ways.get(state), Alignment(turn, size * move, False, 1.0)):
-            if way is not None:
-                rotation[mine], shift[mine] = way.poses(rotation[mine], shift[mine])
-    return rotation, shift
+        return halves
+    ways = {k: [_aligned(maps[k], maps[order[0]])] for k in order[1:]}
+    laid = [ways[k][0].apply(maps[k]) if k in ways else maps[k] for k in order]
+    frames = common_frame(np.stack(laid))
+    logger.info("%.1f %% of the voxels are not shared by all maps", 100 * frames.cost)
+    rotation, shift = np.array(halves.poses.rotation), np.array(halves.poses.shift)
+    for k, turn, move in zip(order, frames.rotation, frames.shift, strict=True):
+        mine = np.asarray(halves.poses.state) == k
+        for way in (*ways.get(k, ()), Alignment(turn, move, False, 1.0)):
+            rotation[mine], shift[mine] = way.poses(rotation[mine], shift[mine])
+            maps[k] = way.apply(maps[k])
+    poses = halves.poses._replace(rotation=jnp.asarray(rotation), shift=jnp.asarray(shift))
+    return replace(halves, volumes=jnp.asarray(maps)[None], poses=poses)
 
 
-def _towards_one(maps, order: list[int], size: float) -> dict[int, Alignment]:
-    """Align every map with the first."""
-    return {k: _aligned(maps[k], maps[order[0]], size) for k in order[1:]}
-
-
-def _towards_likes(maps, order: list[int], size: float) -> dict[int, Alignment]:
-    """Align every map with the one most like it among those that are in place."""
-    newest, left = order[0], list(order[1:])
-    laid, ways = {newest: maps[newest]}, dict[int, Alignment]()
-    while left:
-        for k in left:
-            way = _aligned(maps[k], laid[newest], size)
-            if k not in ways or way.correlation > ways[k].correlation:
-                ways[k] = way
-        newest = max(left, key=lambda k: ways[k].correlation)
-        left.remove(newest)
-        laid[newest] = ways[newest].apply(maps[newest], size)
-    return ways
-
-
-def _aligned(moving, fixed, size: float) -> Alignment:
-    return align_volumes(moving, fixed, size, hands=(False,), max_box=_FRAME_BOX)
+def _aligned(moving, fixed) -> Alignment:
+    return align_volumes(moving, fixed, hands=(False,), max_box=_FRAME_BOX)

@@ -168,7 +168,16 @@ def _follow(setting, total, rows, grid: FourierGrid, halves, key, bands, found):
         index = np.asarray(batch.index)
         start = Poses(*(jnp.asarray(leaf[index]) for leaf in found))
         total, poses = follow_poses(
-            total, batch, start, grid, halves.noise, copies, draw, setting.pixels, bands
+            total,
+            batch,
+            start,
+            grid,
+            halves.noise,
+            copies,
+            draw,
+            setting.pixels,
+            bands,
+            setting.classes,
         )
         _keep(found, batch, poses)
     return total
