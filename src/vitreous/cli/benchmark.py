@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,8 @@ from vitreous.cli.analysis_flags import Epoch, Seed, VolumesFrom, WorkDir, open_
 from vitreous.cli.common import start_jax
 from vitreous.cli.stages import Stages
 
-DataSet = Literal["igg-1d", "igg-rl", "ribosembly", "tomotwin-100", "spike-md"]
+if TYPE_CHECKING:
+    from vitreous.metrics.published import DataSet
 
 
 def benchmark(
@@ -39,8 +40,12 @@ def benchmark(
     skip_vol: Annotated[bool, typer.Option("--skip-vol", help="Score the latent only.")] = False,
     volumes_from: VolumesFrom = "decoder",
     data_set: Annotated[
-        DataSet | None,
-        typer.Option("--data-set", help="Print what others reached on this set of CryoBench."),
+        str | None,
+        typer.Option(
+            "--data-set",
+            help="Print what others reached on this set of CryoBench: igg-1d, igg-rl, ribosembly, "
+            "tomotwin-100 or spike-md.",
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Scores as JSON [benchmark.N.json].")
@@ -58,8 +63,10 @@ def benchmark(
     from vitreous.analysis.benchmark import BenchmarkOptions, benchmark_run
     from vitreous.files import write_text
     from vitreous.metrics.map_to_map import QUICK_DISTANCES, check_distances
+    from vitreous.metrics.published import check_data_set
     from vitreous.metrics.truth import read_truth
 
+    beside = None if data_set is None else check_data_set(data_set)
     run, number = open_run(workdir, epoch)
     known = read_truth(truth)
     options = BenchmarkOptions(
@@ -75,8 +82,8 @@ def benchmark(
     with Stages() as tell:
         sections = benchmark_run(run, number, known, options, tell)
     _tell(sections)
-    if data_set is not None:
-        _tell_published(data_set)
+    if beside is not None:
+        _tell_published(beside)
     made = output or run.path / f"benchmark.{number}.json"
     write_text(made, json.dumps({"epoch": number, "scores": sections}, indent=1) + "\n")
     typer.echo(f"\n{made}")
@@ -89,7 +96,7 @@ def _tell(sections: dict[str, dict[str, float]]) -> None:
             typer.echo(f"  {name:52s} {value:12.4f}")
 
 
-def _tell_published(data_set: DataSet) -> None:
+def _tell_published(data_set: "DataSet") -> None:
     from vitreous.metrics.published import published_rows
 
     for measure in ("per image", "per conformation"):

@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "match_template",
         "Find a molecule in micrographs by its views.",
     ),
-    "downsample": ("particles", "downsample", "Fourier-crop a particle stack or a volume."),
+    "downsample": ("downsample", "downsample", "Fourier-crop a particle stack or a volume."),
     "parse-pose-star": ("particles", "parse_pose_star", "RELION .star → poses.pkl."),
     "parse-pose-csparc": ("particles", "parse_pose_csparc", "cryoSPARC .cs → poses.pkl."),
     "parse-ctf-star": ("particles", "parse_ctf_star", "RELION .star → ctf.pkl."),

@@ -25,8 +25,9 @@ def eval_images(
     """Say what a run makes of images that it has never seen.
 
     A run of `abinit` finds their poses (`particles.star`, `pose.pkl`), and their latents if it
-    has some; one of `train-vae` or `train-subspace` tells their latents at the poses they come with
-    (`latents.npz`, `z.pkl`): a row a particle, where the run gave each a latent for all its tilts.
+    has some; one of `train-vae`, `train-dec` or `train-subspace` tells their latents at the poses
+    they come with (`latents.npz`, `z.pkl`): a row a particle, where the run gave each a latent for
+    all its tilts.
     They are read as the run read its own: sign, normalisation and window.
 
     Example: `vitreous eval-images run new.star -o evaluated`

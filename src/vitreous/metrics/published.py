@@ -4,7 +4,9 @@ Only values found in print or in two agreeing quotations are listed. They were m
 data sets named, at their box and noise: a score of another set does not compare with them.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
+
+from vitreous.errors import InputError
 
 DataSet = Literal["igg-1d", "igg-rl", "ribosembly", "tomotwin-100", "spike-md"]
 Measure = Literal["per image", "per conformation"]
@@ -12,7 +14,7 @@ Measure = Literal["per image", "per conformation"]
 _IMAGE = "CryoBench v2 (Jeon et al., NeurIPS 2024), as quoted by CVPR 2026 papers"
 _OWN = "the method's own paper (CVPR 2026)"
 _STATE = "CryoSPIRE (arXiv 2506.09063), table 2"
-_SETS: tuple[DataSet, ...] = ("igg-1d", "igg-rl", "ribosembly", "tomotwin-100", "spike-md")
+_SETS: tuple[DataSet, ...] = get_args(DataSet)
 
 
 class Published(NamedTuple):
@@ -68,6 +70,17 @@ PUBLISHED: tuple[Published, ...] = tuple(
         },
     )
 )
+
+
+def check_data_set(name: str) -> DataSet:
+    """Read the name of a data set.
+
+    **Raises:** `InputError` naming those there are.
+    """
+    for data_set in _SETS:
+        if data_set == name:
+            return data_set
+    raise InputError(f"data set {name!r}: there are {', '.join(_SETS)}")
 
 
 def published_rows(data_set: DataSet, measure: Measure) -> list[Published]:

@@ -81,20 +81,17 @@ def train_subspace(
     source = ImageSource(table)
     focus = _read_focus(config, source.box)
     if not resume:
-        run = Run.create(
-            outdir,
-            {
-                "method": "subspace",
-                "particles": arguments,
-                "images": len(table),
-                "latents_of": owners,
-                "box": int(source.box),
-                "pixel_size": float(np.median(table.pixel_size)),
-                "data": asdict(data) | {"ind": None},
-                "subspace": asdict(config),
-            },
-            overwrite=overwrite,
-        )
+        settings = {
+            "method": "subspace",
+            "particles": arguments,
+            "images": len(table),
+            "latents_of": owners,
+            "box": int(source.box),
+            "pixel_size": float(np.median(table.pixel_size)),
+            "data": asdict(data) | {"ind": None},
+            "subspace": asdict(config),
+        }
+        run = Run.create(outdir, settings, overwrite=overwrite)
         (run.path / STATE).unlink(missing_ok=True)
     elif run.config["images"] != len(table):
         raise InputError(
@@ -104,15 +101,20 @@ def train_subspace(
         keeper = Keeper(run.path, stop, resume_command)
         prepared = prepare_fit(run, table, source, config, data, keeper)
         fit = fit_subspace(prepared, config, focus, progress, keeper)
-        try:
-            count = _supported(fit, config)
-            run.update_config(zdim=count)
-            save_latents(run, fit, count)
-            save_state(run, fit, prepared.ground, count)
-        finally:
-            plot_support(fit.support, run.path / "components.png")
-        (run.path / STATE).unlink(missing_ok=True)
+        _save(run, fit, prepared, config)
     return run
+
+
+def _save(run: Run, fit: Fit, prepared: Prepared, config: SubspaceConfig) -> None:
+    """Write what was found, and how much of it the data support even if that is too little."""
+    try:
+        count = _supported(fit, config)
+        run.update_config(zdim=count)
+        save_latents(run, fit, count)
+        save_state(run, fit, prepared.ground, count)
+    finally:
+        plot_support(fit.support, run.path / "components.png")
+    (run.path / STATE).unlink(missing_ok=True)
 
 
 def _interrupted_run(outdir: str | os.PathLike) -> Run:
