@@ -1,5 +1,6 @@
 """A batch worked on in pieces gives the gradient of the whole batch."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +45,8 @@ def test_pieces_add_up(kind):
     states = []
     for rows in (None, 2 * len(pixels)):
         method = LatentMethod(config, foundation, pixels, b, piece_rows=rows)
-        state, scalars = method.step(method.init(key), batch, key, jnp.float32(0.5))
+        step = eqx.filter_jit(method.step)
+        state, scalars = step(method.init(key), batch, key, jnp.float32(0.5))
         states.append((state.model, state.latents, state.poses, scalars))
     assert method._pieces(b) > 1
     # Adam's first step is the sign of the gradient: gradients near zero may turn.

@@ -1,32 +1,42 @@
-"""Fit a small set on as many devices as XLA is told to simulate; print what came out.
+"""Fit a small set on one and on eight simulated devices; keep what came out.
 
-Usage: `python toy_devices.py PARTICLES OUTDIR KIND`.
+Usage: `python toy_devices.py PARTICLES OUTDIR KIND…`; one process, so that what is compiled for one
+kind of fit is there for the next.
 """
 
 import sys
 
+import jax
 import numpy as np
 
+from vitreous.cli.common import start_jax
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.fit import train
 from vitreous.training.fit import FitOptions
+from vitreous.training.inputs import DataOptions
 
 
 def main() -> None:
-    particles, outdir, kind = sys.argv[1:]
-    config = LatentConfig(
-        kind=kind,
-        zdim=2,
-        encoder_width=32,
-        decoder_width=32,
-        decoder_layers=1,
-        encoder_layers=1,
-        epochs=1,
-        refine_poses=True,
-        pretrain_pose=0,
-    )
-    run = train(particles, outdir, config, options=FitOptions(quiet=True))
-    np.save(f"{outdir}/volume.npy", run.decode(np.zeros((1, 2), np.float32)))
+    particles, outdir, *kinds = sys.argv[1:]
+    jax.config.update("jax_num_cpu_devices", 8)
+    start_jax()
+    for kind in kinds:
+        config = LatentConfig(
+            kind=kind,
+            zdim=2,
+            encoder_width=32,
+            decoder_width=32,
+            decoder_layers=1,
+            encoder_layers=1,
+            epochs=1,
+            refine_poses=True,
+            pretrain_pose=0,
+        )
+        for devices in (1, 8):
+            folder = f"{outdir}/{kind}_{devices}"
+            options = FitOptions(quiet=True)
+            run = train(particles, folder, config, DataOptions(devices=devices), options)
+            np.save(f"{folder}/volume.npy", run.decode(np.zeros((1, 2), np.float32)))
 
 
 if __name__ == "__main__":
