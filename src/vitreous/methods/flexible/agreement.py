@@ -10,20 +10,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int32
 
 from vitreous.files import atomic_path
 from vitreous.methods.flexible.inference import find_latents
 from vitreous.methods.flexible.model import FlexibleMethod
 from vitreous.methods.flexible.state import FlexibleState, half_of
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
 from vitreous.training.evaluate import map_images
 from vitreous.training.run import Latents, Run
 
 AGREEMENT_FILE = "agreement.npz"
 # Steps from each of a few places, then from the best of them.
-_SEARCH, _DESCENT, _PLACES = 3, 5, 3
+_SEARCH, _DESCENT, _PLACES = 3, 4, 3
+# Images that are searched for so in a set of more.
+_SEARCHED = 512
 _BATCH = 64
 # Gaussians compared, at most, and images held at a time.
 _COMPARED = 2000
@@ -47,12 +50,50 @@ class Agreement(NamedTuple):
     gaussian_error: Float[np.ndarray, " g"]
 
 
-def infer_latents(
+def all_latents(
     method: FlexibleMethod, state: FlexibleState, data: PreparedImages
 ) -> tuple[Latents, Latents]:
-    """Find the latents of all images under either half's model, which are kept as they are.
+    """Find the latents of all images of the fit under either half's model.
 
-    The search begins at a few latents of that half's own images, far from one another.
+    In a large set only some are searched for; they tell how one frame goes over into the other,
+    and so where the search for each of the rest begins.
+    """
+    count = len(method.half)
+    if count <= _SEARCHED:
+        return infer_latents(method, state, data)
+    rows = np.sort(np.random.default_rng(0).choice(count, _SEARCHED, replace=False))
+    some = infer_latents(method, state, data, rows=rows.astype(np.int32))
+    own = np.asarray(state.latents)[:count]
+    known = np.empty((2, *own.shape), np.float32)
+    for half in range(2):
+        is_own = method.half == half
+        pairs = ~is_own[rows]
+        known[half, is_own] = own[is_own]
+        other = _features(own[~is_own])
+        seen = _features(own[rows[pairs]])
+        ridge = 1e-2 * len(seen) * np.eye(seen.shape[1])
+        weights = np.linalg.solve(seen.T @ seen + ridge, seen.T @ some[half].mean[pairs])
+        known[half, ~is_own] = other @ weights
+    return infer_latents(method, state, data, known=known)
+
+
+def _features(z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m f"]:
+    """Tabulate a constant, the latents, and their products."""
+    i, j = np.triu_indices(z.shape[1])
+    return np.concatenate([np.ones_like(z[:, :1]), z, z[:, i] * z[:, j]], axis=1)
+
+
+def infer_latents(
+    method: FlexibleMethod,
+    state: FlexibleState,
+    data: PreparedImages,
+    known: Float[np.ndarray, "2 n d"] | None = None,
+    rows: Int32[np.ndarray, " m"] | None = None,
+) -> tuple[Latents, Latents]:
+    """Find the latents of images under either half's model, which are kept as they are.
+
+    **Arguments:** `known`: where the search begins, under either model; None tries a few latents
+    of that half's own images, far from one another. `rows`: of these images only.
     """
     own = np.asarray(state.latents)[: len(method.half)]
     places = np.stack([landmarks(own[method.half == half]) for half in range(2)])
@@ -60,30 +101,39 @@ def infer_latents(
     arrays, rest = eqx.partition(state.model, eqx.is_array)
 
     def find(given, batch: Batch):
-        arrays, noise, poses, places = given
+        arrays, noise, poses, places, known = given
         correction = None if poses is None else poses[batch.index]
         seen = method.see(batch, noise, correction)
 
-        def under(arrays, places):
+        def under(arrays, places, known):
             predict = method.linearise(eqx.combine(arrays, rest), seen)
 
             def search(place: Float[Array, " d"]):
                 z = jnp.broadcast_to(place, (len(batch.index), len(place)))
                 return find_latents(predict, seen.observed, z, prior, _SEARCH)
 
-            tried = jax.lax.map(search, places)
-            best = jnp.argmin(tried.energy, axis=0)
-            z = jnp.take_along_axis(tried.mean, best[None, :, None], axis=0)[0]
+            if known is None:
+                tried = jax.lax.map(search, places)
+                best = jnp.argmin(tried.energy, axis=0)
+                z = jnp.take_along_axis(tried.mean, best[None, :, None], axis=0)[0]
+            else:
+                z = known[batch.index]
             found = find_latents(predict, seen.observed, z, prior, _DESCENT)
             precision = jnp.diagonal(found.precision, axis1=-2, axis2=-1)
             return jnp.stack([found.mean, -jnp.log(precision)])
 
-        return jnp.moveaxis(jax.vmap(under)(arrays, places), 2, 0)
+        axes = (0, 0, None if known is None else 0)
+        return jnp.moveaxis(jax.vmap(under, in_axes=axes)(arrays, places, known), 2, 0)
 
     poses = None if state.poses is None else state.poses.values
-    given = (arrays, state.noise, poses, jnp.asarray(places))
-    found = map_images(find, given, data, _BATCH)
-    return tuple(Latents(found[:, half, 0], found[:, half, 1]) for half in range(2))  # type: ignore[return-value]
+    guesses = None if known is None else jnp.asarray(known)
+    given = (arrays, state.noise, poses, jnp.asarray(places), guesses)
+    groups = None
+    if rows is not None:
+        groups = Groups(rows[:, None], np.ones((len(rows), 1), np.float32))
+    found = map_images(find, given, data, _BATCH, groups)
+    first, second = (Latents(found[:, half, 0], found[:, half, 1]) for half in range(2))
+    return first, second
 
 
 def landmarks(latents: Float[np.ndarray, "m d"], count: int = _PLACES) -> Float[np.ndarray, "c d"]:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.methods.flexible.agreement import compare_halves, infer_latents, write_agreement
+from vitreous.methods.flexible.agreement import all_latents, compare_halves, write_agreement
 from vitreous.methods.flexible.checks import check_options
 from vitreous.methods.flexible.config import FlexibleConfig, config_from_dict
 from vitreous.methods.flexible.figures import draw_motion
@@ -165,7 +165,7 @@ def save_results(
     run: Run, method: FlexibleMethod, state: FlexibleState, prepared: PreparedImages, epoch: int
 ) -> None:
     """Save all latents in one frame, how far the halves agree, and their models."""
-    first, second = infer_latents(method, state, prepared)
+    first, second = all_latents(method, state, prepared)
     run.save_latents(first, epoch)
     agreement = compare_halves(state, first.mean, second.mean)
     write_agreement(run, agreement, second)
