@@ -20,6 +20,7 @@ from vitreous.reconstruction.pose_refinement import (
     grid_predictor,
     likelihood_scores,
     refine_poses,
+    slice_predictor,
 )
 from vitreous.reconstruction.weighed import Weighed, shift_phases
 
@@ -68,6 +69,15 @@ def test_slopes_are_those_of_finite_differences(grid):
         error = jnp.linalg.norm(central - slope[..., axis]) / jnp.linalg.norm(central)
         # Splines of degree 3 bend within the difference's step; float32 takes the rest.
         assert error < 5e-3
+
+
+def test_any_function_of_rotations_predicts_as_a_grid_does(grid):
+    rotation, state = random_rotations(jax.random.key(6), 2), jnp.zeros(2, jnp.int32)
+    k = jnp.asarray(PIXELS.frequency)
+    any_function = slice_predictor(lambda turned: slice_grid(grid, turned, k))
+    mine, theirs = (f(rotation, state) for f in (any_function, grid_predictor(grid, PIXELS, COUNT)))
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * float(jnp.abs(other).max()))
 
 
 def test_disturbed_poses_come_back(grid):

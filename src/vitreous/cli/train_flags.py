@@ -74,10 +74,14 @@ class ImageFlags:
     storage: Annotated[
         str, typer.Option(help="Of images held on the device: float32, bfloat16 or float16.")
     ] = "float32"
+    devices: Annotated[
+        int | None, typer.Option(help="Devices that share the images [all there are].")
+    ] = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the fields of `DataOptions` that these options decide."""
         return {
+            "devices": self.devices,
             "window_radius": self.window_radius if self.window else None,
             "normalization": self.norm,
             "lazy": self.lazy,
@@ -135,15 +139,29 @@ class PoseFlags:
     pretrain: Annotated[
         int, typer.Option("--pretrain", "--pretrain-pose", help="Epochs before poses move.")
     ] = 5
-    pose_lr: Annotated[float, typer.Option("--pose-lr", help="Step of poses: degrees and Å.")] = 0.1
+    pose_steps: Annotated[
+        int | None, typer.Option(help="Gauss-Newton steps a visit; 0: one gradient step [1].")
+    ] = None
+    pose_spread: Annotated[
+        tuple[float, float], typer.Option(help="Errors expected: degrees (each axis) and Å.")
+    ] = (2.0, 2.0)
+    pose_lr: Annotated[
+        float | None, typer.Option("--pose-lr", help="Gradient steps of so many degrees and Å.")
+    ] = None
 
     def settings(self) -> dict[str, Any]:
         """Return fields of `LatentConfig`."""
         return {
             "refine_poses": self.do_pose_sgd,
             "pretrain_pose": self.pretrain,
-            "pose_rate": self.pose_lr,
-        }
+            "pose_spread": self.pose_spread,
+        } | self._steps()
+
+    def _steps(self) -> dict[str, Any]:
+        """A size of gradient steps asks for them."""
+        if self.pose_lr is None:
+            return {} if self.pose_steps is None else {"pose_steps": self.pose_steps}
+        return {"pose_steps": self.pose_steps or 0, "pose_rate": self.pose_lr}
 
 
 @dataclass(frozen=True)
@@ -154,7 +172,8 @@ class EncoderFlags:
     encode_mode: Annotated[
         str | None,
         typer.Option(
-            "--encode-mode", help="lift, resid, mlp or conv [lift]; tilt: of tilts in order."
+            "--encode-mode",
+            help="lift, resid, mlp or conv [lift]; of tilts in order: tilt, tilt-pixels.",
         ),
     ] = None
     enc_layers: Annotated[int, typer.Option("--enc-layers", "--qlayers", help="Hidden layers.")] = 3
@@ -164,7 +183,7 @@ class EncoderFlags:
         typer.Option("--enc-mask", help="Outermost shell the encoder sees, -1 for all [14]."),
     ] = None
     t_emb_dim: Annotated[
-        int, typer.Option("--t-emb-dim", help="With tilt: numbers that tell of an image.")
+        int, typer.Option("--t-emb-dim", help="With tilt-pixels: numbers that tell of an image.")
     ] = 64
     tlayers: Annotated[
         int, typer.Option("--tlayers", help="With tilt: hidden layers over all images.")

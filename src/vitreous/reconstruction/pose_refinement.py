@@ -29,6 +29,9 @@ Predictor = Callable[
 ]
 
 
+Number = Float[Array, ""] | float
+
+
 class Poses(NamedTuple):
     """Hold several poses an image: `rotation`, `shift` (pixels), `state` (which reference), and
     the log likelihood ratio `score` of each."""
@@ -109,6 +112,26 @@ def grid_predictor(grid: FourierGrid, pixels: FourierPixels, count: int) -> Pred
     return predict
 
 
+def slice_predictor(
+    slices: Callable[[Float[Array, "m 3 3"]], Complex[Array, "m p"]],
+) -> Predictor:
+    """Predict by any function of rotations that can be differentiated, such as a neural field.
+
+    **Arguments:** `slices`: knows by itself which volume each row shows.
+    """
+
+    def predict(rotation, state):
+        def turned(turn):
+            moved = rotation_vector_to_matrix(jnp.rad2deg(turn))
+            return slices(jnp.einsum("mij,mjk->mik", moved, rotation, precision="highest"))
+
+        value, along = jax.linearize(turned, jnp.zeros((len(rotation), 3)))
+        axes = jnp.broadcast_to(jnp.eye(3)[:, None], (3, len(rotation), 3))
+        return value, jnp.stack([along(axis) for axis in axes], axis=-1)
+
+    return predict
+
+
 def likelihood_scores(
     weighed: Weighed,
     slices: Complex[Array, "b c p"],
@@ -128,14 +151,16 @@ def refine_poses(
     poses: Poses,
     pixels: FourierPixels,
     steps: int | Int[Array, ""],
-    prior: tuple[float, float] | None = None,
+    prior: tuple[Number, Number] | None = None,
+    gone: Float[Array, "b c 5"] | None = None,
 ) -> Refined:
     """Take Gauss–Newton steps from every pose; each keeps the best place it saw.
 
     **Arguments:** `predict`: see `grid_predictor`. `weighed`: images, as many pixels as `predict`
     gives. `poses`: their scores are not used. `steps`: each costs a slice and its derivatives; a
     step that lowers the score is undone and damped more. `prior`: standard deviations (degrees,
-    pixels) that hold poses near where they start.
+    pixels) that hold poses near where they began. `gone`: how far they have come from there by
+    earlier calls, radians and pixels.
 
     **Returns:** poses with scores, in the order they came in, and how sharply they are known.
     """
@@ -145,7 +170,8 @@ def refine_poses(
     state = poses.state.reshape(-1)
     held = jnp.zeros(5)
     if prior is not None:
-        held = jnp.asarray([np.deg2rad(prior[0]) ** -2] * 3 + [prior[1] ** -2] * 2, jnp.float32)
+        turn, move = (jnp.asarray(spread, jnp.float32) for spread in prior)
+        held = jnp.concatenate([jnp.full(3, jnp.deg2rad(turn) ** -2), jnp.full(2, move**-2)])
 
     def body(_, tried: _Tried) -> _Tried:
         value, slope = predict(tried.rotation.reshape(-1, 3, 3), state)
@@ -182,13 +208,14 @@ def refine_poses(
         return _Tried(rotation, best.poses.shift + step[..., 3:], best.gone + step, best, damping)
 
     still = jnp.zeros((b, c, 5))
+    begun = still if gone is None else gone
     first = _Place(
         poses._replace(score=jnp.full_like(poses.score, -jnp.inf)),
-        still,
+        begun,
         jnp.broadcast_to(jnp.eye(5), (b, c, 5, 5)),
         still,
     )
-    start = _Tried(poses.rotation, poses.shift, still, first, jnp.full((b, c), _DAMPING))
+    start = _Tried(poses.rotation, poses.shift, begun, first, jnp.full((b, c), _DAMPING))
     best = jax.lax.fori_loop(0, steps, body, start).best
     return Refined(best.poses, best.normal)
 

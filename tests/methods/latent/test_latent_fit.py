@@ -115,7 +115,7 @@ def test_pose_refinement_reduces_planted_errors(hinge_set, tmp_path):
     wrong = np.einsum("nij,njk->nik", errors, table.rotation).astype(np.float32)
     shifts = table.shift + rng.normal(0, 3.0, table.shift.shape).astype(np.float32)
     table.replace(rotation=wrong, shift=shifts).to_star(tmp_path / "wrong.star")
-    config = replace(SMALL, refine_poses=True, pretrain_pose=2, pose_rate=0.4)
+    config = replace(SMALL, refine_poses=True, pretrain_pose=2)
     data = DataOptions(datadir=str(hinge_set))
     run = train(tmp_path / "wrong.star", tmp_path / "run", config, data, QUIET)
     refined = read_particles(run.path / "particles.star", datadir=hinge_set)

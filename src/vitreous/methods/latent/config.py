@@ -28,13 +28,15 @@ class LatentConfig:
     that shell, so many of the others per step; None takes all), `latent_rate`,
     `init_latents` (run whose latents the fit starts from), `pretrain_latent`
     (epochs with frozen latents), `seed`. *Poses*: `refine_poses`, `pretrain_pose` (epochs before
-    it begins), `pose_rate` (Adam step: multiples of 1° and 1 Å). *Tilt series*: `by_particle` (one
+    it begins), `pose_steps` (Gauss–Newton steps a visit; 0: one of Adam), `pose_spread`
+    (expected errors, degrees an axis and Å: the prior of Gauss–Newton steps), `pose_rate` (of Adam:
+    multiples of 1° and 1 Å). *Tilt series*: `by_particle` (one
     latent for all tilts of a particle; False: one an image; None: where the table is of tilt
     series, which True demands), `tilts` (so many of each particle,
     those exposed first; None: all), `random_tilts` (as many, drawn anew every epoch),
     `dose_per_tilt` (e/Å², in place of the file's doses), `angle_per_tilt` (degrees, where the file
-    has no scale factors); of the encoder `tilt`: `tilt_embedding` (numbers that tell of an image),
-    `tilt_layers`, `tilt_width` (of the network over all images of a particle).
+    has no scale factors); of the encoders of tilts: `tilt_layers`, `tilt_width` (of the network
+    over all images of a particle), `tilt_embedding` (`tilt-pixels`: numbers that tell of one).
     """
 
     kind: Kind = "vae"
@@ -71,7 +73,9 @@ class LatentConfig:
     pretrain_latent: int = 0
     refine_poses: bool = False
     pretrain_pose: int = 1
-    pose_rate: float = 0.05
+    pose_steps: int = 1
+    pose_spread: tuple[float, float] = (2.0, 2.0)
+    pose_rate: float = 0.1
     by_particle: bool | None = None
     tilts: int | None = None
     random_tilts: bool = False
@@ -93,12 +97,14 @@ class LatentConfig:
             raise InputError("--beta-control needs --beta, the KL divergence to hold")
         if self.tilts is not None and self.tilts < 1:
             raise InputError(f"--ntilts must be at least 1, not {self.tilts}")
-        if self.encoder == "tilt" and self.by_particle is False:
+        if self.encoder.startswith("tilt") and self.by_particle is False:
             raise InputError(
                 "--encode-mode tilt gives a latent a particle, --per-image one an image"
             )
         if self.random_tilts and self.tilts is None:
             raise InputError("--random-tilts needs --ntilts, how many to draw")
+        if self.pose_steps < 0:
+            raise InputError(f"--pose-steps {self.pose_steps}: 0 for gradients, or more")
         for name in ("epochs", "batch_size", "encoder_width", "decoder_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} must be at least 1")
@@ -130,6 +136,7 @@ def peer_settings(config: LatentConfig) -> LatentConfig:
         warmup=0.0,
         decay="constant",
         latent_rate=1e-4,
+        pose_steps=0,
     )
 
 
@@ -147,4 +154,5 @@ def config_from_dict(values: dict[str, Any]) -> LatentConfig:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise InputError(f"config.yaml: unknown setting {', '.join(unknown)}")
-    return LatentConfig(**values)
+    spread = values.get("pose_spread")
+    return LatentConfig(**values | ({} if spread is None else {"pose_spread": tuple(spread)}))

@@ -25,6 +25,7 @@ from vitreous.methods.latent.loss import (
     squared_error,
 )
 from vitreous.methods.latent.pixel_sampling import PixelSampler
+from vitreous.methods.latent.pose_steps import moved_poses
 from vitreous.methods.latent.state import LatentModel, LatentState, Start, trainable
 from vitreous.particles.order import Groups, draw_from_groups, first_of_groups
 from vitreous.particles.prepare import Batch
@@ -231,8 +232,7 @@ class LatentMethod:
             is_real = jnp.max(batch.weight.reshape(particle.shape[0], -1), axis=1)
             latents = latents.update(particle, gradient[1], speed, is_real)
         if poses is not None:
-            speed = jnp.where(epoch >= config.pretrain_pose, config.pose_rate, 0.0)
-            poses = poses.update(batch.index, gradient[2], speed, batch.weight)
+            poses = moved_poses(self, poses, gradient[2], epoch, model, batch, z)
         seen = state.images_seen + jnp.sum(batch.weight > 0).astype(jnp.int32)
         return LatentState(model, optimizer, latents, poses, seen), scalars
 
