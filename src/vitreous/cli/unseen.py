@@ -14,7 +14,10 @@ from vitreous.errors import InputError
 @grouped
 def eval_images(
     run: Annotated[
-        Path, typer.Argument(help="Folder of a run of abinit, train-vae or train-subspace.")
+        Path,
+        typer.Argument(
+            help="Folder of a run of abinit, train-vae, train-subspace or optimize-deformations."
+        ),
     ],
     particles: Particles,
     outdir: Annotated[Path, typer.Option("-o", "--outdir", help="Folder for the results.")],
