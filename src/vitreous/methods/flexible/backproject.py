@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -16,6 +17,7 @@ from vitreous.errors import InputError
 from vitreous.maps import read_map
 from vitreous.methods.flexible.run_files import FlexibleModel, load_flexible
 from vitreous.particles import ImageSource
+from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.deformed import (
     DeformedReconstruction,
     DeformedSettings,
@@ -26,6 +28,7 @@ from vitreous.reconstruction.deformed import (
     reconstruct_deformed,
     support_near,
 )
+from vitreous.reconstruction.pose_correction import corrected_pose
 from vitreous.training.run import Run
 
 logger = logging.getLogger(__name__)
@@ -116,7 +119,7 @@ def backproject_run(
     options = options or BackprojectOptions()
     model = load_flexible(run, epoch_of_checkpoint(run, options.checkpoint))
     mask = _read_mask(options.mask_file, model)
-    table = run.table(options.datadir)
+    table = with_refined_poses(run.table(options.datadir), model)
     source = ImageSource(table)
     moved, supports = [], []
     for half in model.halves:
@@ -139,6 +142,15 @@ def backproject_run(
     )
     result = reconstruct_deformed(table, source, moved, supports, settings, progress)
     return result, judge(result, options.seed)
+
+
+def with_refined_poses(table: ParticleTable, model: FlexibleModel) -> ParticleTable:
+    """Give a table the poses that the fit corrected, if it did."""
+    if model.poses is None or table.rotation is None:
+        return table
+    given = (jnp.asarray(x) for x in (table.rotation, table.shift, model.poses))
+    pose = corrected_pose(*given)
+    return table.replace(rotation=np.asarray(pose.rotation), shift=np.asarray(pose.shift))
 
 
 def support_of_half(
