@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vitreous.geometry.fourier import frequencies
 from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.geometry.half_space_radii import voxel_radii
 
 # Images whose CTFs stand for those of the whole set.
 SAMPLE = 256
@@ -38,11 +38,13 @@ def radial_density(transfer: Float[Array, "s p"], pixels: FourierPixels) -> Floa
     return jnp.where(smooth > 0, smooth, 1) / jnp.asarray(radius)
 
 
-def density_at(density: Float[Array, " radii"], radius: np.ndarray) -> Float[Array, "..."]:
+def density_at(
+    density: Float[Array, " radii"], radius: Float[Array | np.ndarray, "..."]
+) -> Float[Array, "..."]:
     """Interpolate the density at any radii (cycles/box)."""
-    inside = np.minimum(radius, len(density) - 1.001).astype(np.float32)
-    lower = np.floor(inside).astype(np.int32)
-    fraction = jnp.asarray(inside - lower)
+    inside = jnp.minimum(jnp.asarray(radius, jnp.float32), jnp.float32(len(density) - 1.001))
+    lower = jnp.floor(inside).astype(jnp.int32)
+    fraction = inside - lower.astype(jnp.float32)
     return density[lower] * (1 - fraction) + density[lower + 1] * fraction
 
 
@@ -55,4 +57,4 @@ def density_of_pixels(
 
 def density_of_voxels(density: Float[Array, " radii"], box: int) -> Float[Array, "n n h"]:
     """Give the density at every voxel of a half space."""
-    return density_at(density, np.linalg.norm(frequencies(box, 3, half=True), axis=-1))
+    return density_at(density, voxel_radii(box))

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier import frequencies, half_plane_weights, half_space
+from vitreous.geometry.half_space_radii import voxel_shells
 from vitreous.geometry.shells import shell_sum
 
 ShellRule = Literal["rounded", "cryobench"]
@@ -34,13 +35,15 @@ def correlate_half_spaces(
     """Correlate two half-space transforms shell by shell; see `fourier_shell_correlation`."""
     box = first.shape[-2]
     count = box // 2
-    shell = jnp.asarray(fsc_shells(box, rule).reshape(-1))
-    weight = jnp.asarray(np.broadcast_to(half_plane_weights(box), first.shape[-3:]).reshape(-1))
-    flat = (*first.shape[:-3], -1)
-    a, b = first.reshape(flat), second.reshape(flat)
-    products = jnp.stack([(a * b.conj()).real, jnp.abs(a) ** 2, jnp.abs(b) ** 2])
-    weight = weight.astype(products.dtype).reshape((1,) * (products.ndim - 1) + (-1,))
-    cross, power_a, power_b = shell_sum(products * weight, shell, count)
+    if rule == "rounded":
+        shell = voxel_shells(box).reshape(-1)
+    else:
+        shell = jnp.asarray(fsc_shells(box, rule).reshape(-1))
+    products = jnp.stack([(first * second.conj()).real, jnp.abs(first) ** 2, jnp.abs(second) ** 2])
+    mates = jnp.asarray(half_plane_weights(box)).astype(products.dtype)
+    products = products * mates.reshape((1,) * (products.ndim - 1) + (-1,))
+    flat = products.reshape(*products.shape[:-3], -1)
+    cross, power_a, power_b = shell_sum(flat, shell, count)
     # Two roots, not the root of the product: powers of large maps overflow float32.
     norm = jnp.sqrt(power_a) * jnp.sqrt(power_b)
     empty = 1.0 if rule == "cryobench" else 0.0

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vitreous.geometry.fourier import half_space, volume_from_half_space
-from vitreous.reconstruction.fsc import crossing, fourier_shell_correlation, fsc_shells
+from vitreous.geometry.half_space_radii import voxel_shells
+from vitreous.reconstruction.fsc import crossing, fourier_shell_correlation
 from vitreous.reconstruction.masks import mask_from_map, spherical_mask
 
 # Å: how far the masks reach beyond the density, and the width of their edges.
@@ -35,7 +36,7 @@ def randomise_phases(
     amplitude = jnp.abs(noise)
     ratio = jnp.abs(transform) / jnp.where(amplitude > 0, amplitude, 1)
     random = noise * ratio.astype(noise.dtype)
-    beyond = jnp.asarray(fsc_shells(volume.shape[0]).astype(np.float32)) >= first_shell
+    beyond = voxel_shells(volume.shape[0]).astype(jnp.float32) >= first_shell
     return volume_from_half_space(jnp.where(beyond, random, transform), volume.shape[0])
 
 

@@ -1,13 +1,14 @@
 """From sums on a Fourier grid to a map: what is added to the weights before dividing."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier import half_plane_weights, volume_from_half_space
+from vitreous.geometry.half_space_radii import shell_sizes, voxel_shells
 from vitreous.geometry.shells import shell_sum
-from vitreous.imaging.fourier_grid import kernel_correction
-from vitreous.reconstruction.fsc import fsc_shells
+from vitreous.imaging.interpolation import kernel_transform
 
 # Half maps are divided by their weights plus this share of the shell's mean weight, so that
 # voxels which hardly any slice came near do not drown the others in noise.
@@ -17,14 +18,12 @@ HALF_MAP_FLOOR = 0.1
 def shell_mean(values: Float[Array, "*batch n n h"], count: int) -> Float[Array, "*batch count"]:
     """Average a half space over each rounded shell, every voxel and its mate alike."""
     box = values.shape[-2]
-    shell = fsc_shells(box).reshape(-1)
-    mates = np.broadcast_to(half_plane_weights(box), values.shape[-3:]).reshape(-1)
-    # In NumPy, because the compiler would spend seconds on folding this constant.
-    size = np.bincount(shell, mates, minlength=count)[:count]
-    share = jnp.asarray(mates / np.maximum(size, 1)[np.minimum(shell, count - 1)], values.dtype)
-    flat = values.reshape(-1, mates.size)
-    total = shell_sum(flat * share[None], jnp.asarray(shell), count)
-    return total.reshape(*values.shape[:-3], count)
+    mates = jnp.asarray(half_plane_weights(box), values.dtype)
+    weighed = values * mates.reshape((1,) * (values.ndim - 1) + (-1,))
+    flat = weighed.reshape(-1, box * box * values.shape[-1])
+    total = shell_sum(flat, voxel_shells(box).reshape(-1), count)
+    size = jnp.asarray(np.maximum(shell_sizes(box, count), 1), values.dtype)
+    return (total / size[None]).reshape(*values.shape[:-3], count)
 
 
 def divide(
@@ -33,9 +32,9 @@ def divide(
     penalty: Float[Array, " shells"],
 ) -> Complex[Array, "n n h"]:
     """Return `numerator / (weight + penalty[shell])`, and 0 beyond the last shell of `penalty`."""
-    shell = fsc_shells(weight.shape[-2])
-    inside = jnp.asarray(shell < len(penalty))
-    total = weight + penalty[jnp.asarray(np.minimum(shell, len(penalty) - 1))]
+    shell = voxel_shells(weight.shape[-2])
+    inside = shell < len(penalty)
+    total = weight + penalty[jnp.minimum(shell, len(penalty) - 1)]
     good = inside & (total > 0)
     inverse = jnp.where(good, 1 / jnp.where(good, total, 1), 0)
     return numerator * inverse.astype(numerator.dtype)
@@ -51,8 +50,9 @@ def mean_count_penalty(
 ) -> Float[Array, " shells"]:
     """Return `share` times the mean weight of all voxels inside the last shell, on every shell."""
     box = weight.shape[-2]
-    inside = (fsc_shells(box) < shells) * half_plane_weights(box)
-    mean = jnp.sum(weight * jnp.asarray(inside, weight.dtype)) / inside.sum().item()
+    mates = jnp.asarray(half_plane_weights(box), weight.dtype)[None, None]
+    inside = jnp.where(voxel_shells(box) < shells, weight * mates, 0)
+    mean = jnp.sum(inside) / float(shell_sizes(box, shells).sum())
     return jnp.full(shells, share * mean)
 
 
@@ -77,5 +77,13 @@ def map_from_transform(transform: Complex[Array, "n n h"]) -> Float[Array, "n n 
     No tilt of the specimen sees the corners, and undoing the kernel would blow up their noise.
     """
     box = transform.shape[-2]
-    correction = kernel_correction(box, box, "linear", keep_corners=False)
-    return volume_from_half_space(transform, box) * jnp.asarray(correction)
+    place = np.arange(box, dtype=np.float32) - np.float32(box // 2)
+    factor = 1 / kernel_transform(place.astype(np.float64) / box, "linear")
+    # As in `geometry.half_space_radii`: no constant of the size of the map.
+    axis, square = jax.lax.optimization_barrier(
+        (jnp.asarray(factor, jnp.float32), jnp.asarray(place**2))
+    )
+    radius = square[:, None, None] + square[None, :, None] + square[None, None, :]
+    correction = axis[:, None, None] * axis[None, :, None] * axis[None, None, :]
+    volume = volume_from_half_space(transform, box)
+    return jnp.where(radius <= (box / 2) ** 2, volume * correction.astype(volume.dtype), 0)
