@@ -9,8 +9,10 @@ from rich.console import Console
 from toy import ToySource, toy_table
 
 from vitreous.errors import InputError
+from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.memory import with_less
+from vitreous.training.inputs import DataOptions, prepared_images
 from vitreous.training.planning import amount, plan_fit
 from vitreous.training.run import Run
 from vitreous.training.steps import Stepper
@@ -87,3 +89,9 @@ def test_another_fault_is_not_taken_for_it():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         with_less(work, 8, 1, "work")
+
+
+def test_no_devices_are_refused():
+    table, source, pixels = toy_table(4), ToySource(4), FourierPixels(16, 7)
+    with pytest.raises(InputError, match="0 devices asked for, 1 visible"):
+        prepared_images(table, source, DataOptions(devices=0), pixels, "white")

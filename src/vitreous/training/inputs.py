@@ -120,7 +120,7 @@ def prepared_images(
             table.path,
         )
     stored = normalization or data.normalization
-    count = data.devices or len(jax.devices())
+    count = len(jax.devices()) if data.devices is None else data.devices
     return PreparedImages.build(
         table,
         source,
@@ -130,7 +130,7 @@ def prepared_images(
         storage=data.storage,
         normalization=None if stored is None else Normalization(*stored),
         resident=False if data.lazy or data.cache is not None else None,
-        mesh=data_mesh(data.devices) if count > 1 else None,
+        mesh=data_mesh(data.devices) if count != 1 else None,
     )
 
 

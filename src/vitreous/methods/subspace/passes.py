@@ -15,6 +15,7 @@ from vitreous.methods.subspace.model import Band, Noise, Subspace, grid_table
 from vitreous.methods.subspace.sweep import Seen, Sums, add_batch, empty_sums
 from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, fetch, one_device, put
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.memory import with_less
 from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan
 from vitreous.particles.prepare import Batch
 
@@ -76,9 +77,31 @@ class Passes:
         **Arguments:** `data`: in place of the one given at first (refined poses); same shapes.
         `collect`: False where no M-step follows, which takes less than half of the time.
 
+        Where memory runs out the batches become smaller, for the passes to come as well.
+
         **Returns:** the sums, and arrays with one row for each particle passed over.
         """
         data = self.data if data is None else data
+
+        def with_batches_of(visits: int) -> tuple[Sums, Seen]:
+            if visits != self._batch_visits:
+                self._batch_visits, self._compiled = visits, None
+                self.batch_size = visits * self.tilts
+            return self._run(subspace, noise, data, rows, collect)
+
+        if jax.process_count() > 1:
+            # One process that tries again by itself would wait for the others for ever.
+            return with_batches_of(self._batch_visits)
+        return with_less(with_batches_of, self._batch_visits, len(data.devices), "a pass of EM")
+
+    def _run(
+        self,
+        subspace: Subspace,
+        noise: Noise,
+        data: PreparedImages,
+        rows: Int[np.ndarray, " m"] | None,
+        collect: bool,
+    ) -> tuple[Sums, Seen]:
         rows = np.arange(self.visits, dtype=np.int32) if rows is None else rows.astype(np.int32)
         plan = self._plan(rows)
         collected = jnp.asarray(collect)
