@@ -12,9 +12,10 @@ from sklearn.decomposition import PCA
 
 from vitreous.errors import InputError
 from vitreous.imaging.fourier_grid import volume_to_grid
-from vitreous.methods.latent.encoder import lifted_residual
+from vitreous.methods.latent.encoder_input import lifted_residual
 from vitreous.methods.latent.model import LatentMethod
 from vitreous.methods.latent.state import Start
+from vitreous.particles.device_data import fetch
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import centred_pixels, known_rotation, transfer_of
@@ -36,9 +37,9 @@ def measure_start(method: LatentMethod, data: PreparedImages) -> Start:
         start = start._replace(latents=latents)
     elif config.kind == "autodecoder" and method.foundation.consensus is not None:
         start = start._replace(latents=component_latents(method, data, config.zdim))
-    if config.kind == "vae" and config.encoder == "lift":
+    if config.kind == "vae" and config.encoder in ("lift", "tilt"):
         first = next(iter(data.in_order(max(_BATCH, _SERIES * method.tilts), method.shown())))
-        spread = float(np.std(np.asarray(_features(method)(first))))
+        spread = float(np.std(fetch(_features(method)(first))))
         start = start._replace(feature_scale=1 / max(spread, 1e-12))
     return start
 
@@ -72,15 +73,15 @@ def component_latents(
     for batch in data.in_order(_BATCH, shown):
         if sum(map(len, kept)) >= _PCA_IMAGES:
             break
-        found = np.asarray(features(batch))
-        is_real = np.asarray(batch.weight).reshape(len(found), -1).max(axis=1) > 0
+        found = np.asarray(fetch(features(batch)))
+        is_real = np.asarray(fetch(batch.weight)).reshape(len(found), -1).max(axis=1) > 0
         kept.append(found[is_real])
     sample = np.concatenate(kept)
     axes = min(count, *sample.shape)
     pca = PCA(axes, svd_solver="randomized", random_state=method.config.seed).fit(sample)
     basis, mean = jnp.asarray(pca.components_.T), jnp.asarray(pca.mean_)
     project = jax.jit(lambda batch: (features(batch) - mean[None]) @ basis)
-    rows = [np.asarray(project(batch)) for batch in data.in_order(_BATCH, shown)]
+    rows = [fetch(project(batch)) for batch in data.in_order(_BATCH, shown)]
     z = np.concatenate(rows)[: method.particles]
     latents = np.zeros((method.particles, count), np.float32)
     latents[:, :axes] = z / max(float(z[:, 0].std()), 1e-12)

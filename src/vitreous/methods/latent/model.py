@@ -4,7 +4,6 @@ One class serves the VAE, the autodecoder (free latents) and the homogeneous fit
 where a particle's latent comes from.
 """
 
-import operator
 from typing import Any
 
 import equinox as eqx
@@ -20,13 +19,17 @@ from vitreous.imaging.slicing import slice_grid
 from vitreous.methods.latent.build import build_model
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.encoder_input import EncoderInput
-from vitreous.methods.latent.loss import (
-    bound,
-    squared_error,
-)
+from vitreous.methods.latent.loss import bound, squared_error
+from vitreous.methods.latent.pieces import count_pieces, gradient_in_pieces
 from vitreous.methods.latent.pixel_sampling import PixelSampler
 from vitreous.methods.latent.pose_steps import moved_poses
-from vitreous.methods.latent.state import LatentModel, LatentState, Start, trainable
+from vitreous.methods.latent.state import (
+    LatentModel,
+    LatentState,
+    Start,
+    per_particle_tables,
+    trainable,
+)
 from vitreous.particles.order import Groups, draw_from_groups, first_of_groups
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import (
@@ -40,14 +43,10 @@ from vitreous.training.networks.divergence import bounded_log_variance, kl_diver
 from vitreous.training.row_adam import RowTable, gather_rows
 from vitreous.training.schedules import beta_at, warmup_decay
 
-# An encoder that starts from given latents is drawn to them with this weight (the KL divergence has
-# β), which falls to 0 over this share of the training.
+# The weight (β is the KL's) that draws an encoder to given latents, and when it has fallen to 0.
 _PULL, _PULL_UNTIL = 100.0, 0.5
-
-
-def default_band(box: int) -> int:
-    """Choose the outermost shell encoders look at: motion shows at low resolution."""
-    return min((box - 1) // 2, 14)
+# The outermost shell encoders look at unless told: motion shows at low resolution.
+_BAND = 14
 
 
 class LatentMethod:
@@ -63,14 +62,11 @@ class LatentMethod:
         piece_rows: int | None = None,
         tilts: Groups | None = None,
     ) -> None:
-        """**Arguments:** `pixels`: of every batch. `images`: how many there are.
-
-        `piece_rows`: pixels of a batch worked on at a time; None takes them all.
-
-        `tilts`: the images of each particle, in order of exposure, where a particle has one
-        latent for all of them; None gives every image its own.
-
-        `start`: what is measured on the images before the first step; not needed to decode.
+        """**Arguments:** `pixels`: of every batch. `images`: how many there are. `start`: what is
+        measured on the images before the first step; not needed to decode. `piece_rows`: pixels
+        of a batch worked on at a time; None takes them all. `tilts`: the images of each particle,
+        in order of exposure, where a particle has one latent for all of them; None gives every
+        image its own.
         """
         self.config = config
         self.foundation = foundation
@@ -85,7 +81,7 @@ class LatentMethod:
         self.owner = np.arange(images, dtype=np.int32)
         if tilts is not None:
             self.owner[tilts.rows] = np.arange(len(tilts), dtype=np.int32)[:, None]
-        band = default_band(pixels.box) if config.encoder_band is None else config.encoder_band
+        band = _BAND if config.encoder_band is None else config.encoder_band
         self.band = min(band, pixels.max_shell) if band > 0 else pixels.max_shell
         self.band_pixels = pixels.count_up_to(self.band)
         low = min(config.low_shell if config.low_shell is not None else 12, pixels.max_shell)
@@ -146,13 +142,7 @@ class LatentMethod:
 
     def per_particle(self, state: LatentState) -> Any:
         """Mark the tables with one row a particle."""
-        mark = jax.tree.map(lambda _: False, state)
-        for name in ("latents", "poses"):
-            table = getattr(state, name)
-            if table is not None:
-                marked = jax.tree.map(lambda _: True, table)
-                mark = eqx.tree_at(operator.attrgetter(name), mark, marked)
-        return mark
+        return per_particle_tables(state)
 
     def pose(self, batch: Batch, correction: Float[Array, "b 5"] | None) -> Pose:
         """Return the poses of a batch, corrected if they are refined."""
@@ -237,12 +227,8 @@ class LatentMethod:
         return LatentState(model, optimizer, latents, poses, seen), scalars
 
     def _pieces(self, particles: int) -> int:
-        """Choose in how many pieces a batch is worked on: few enough rows stay in the cache."""
-        if self.piece_rows is None or self.config.beta_control is not None:
-            return 1
-        wanted = particles * self.tilts * self.sampler.count / self.piece_rows
-        divisors = [m for m in range(1, particles + 1) if particles % m == 0]
-        return next((m for m in divisors if m >= wanted), particles)
+        rows = None if self.config.beta_control is not None else self.piece_rows
+        return count_pieces(particles, self.tilts * self.sampler.count, rows)
 
     def _gradient(
         self,
@@ -268,25 +254,8 @@ class LatentMethod:
             model = eqx.combine(moving, fixed)
             return self._loss(model, batch, z, correction, counts, weights, pixels, noise)
 
-        differentiate = jax.grad(objective, has_aux=True)
-        count = self._pieces(particles)
-        if count == 1:
-            return differentiate((moving, z, correction), batch, noise)
-
-        def piece(total, given):
-            batch, z, correction, noise = given
-            (networks, *rows), scalars = differentiate((moving, z, correction), batch, noise)
-            return jax.tree.map(jnp.add, total, (networks, scalars)), rows
-
-        pieces = jax.tree.map(
-            lambda x: x.reshape(count, len(x) // count, *x.shape[1:]),
-            (batch, z, correction, noise),
-        )
-        zero = {name: jnp.zeros(()) for name in ("loss", "reconstruction", "kl")}
-        start = (jax.tree.map(jnp.zeros_like, moving), zero)
-        (networks, scalars), rows = jax.lax.scan(piece, start, pieces)
-        dz, dcorrection = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-        return (networks, dz, dcorrection), scalars
+        count, differentiate = self._pieces(particles), jax.grad(objective, has_aux=True)
+        return gradient_in_pieces(differentiate, (moving, z, correction), batch, noise, count)
 
     def _loss(
         self,

@@ -1,5 +1,6 @@
 """What a latent fit changes: networks, optimiser, and tables with one row a particle."""
 
+import operator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from vitreous.methods.latent.encoder import Encoder, LiftEncoder
+from vitreous.methods.latent.tilt_encoder import LiftedTiltEncoder
 from vitreous.training.networks.decoder import Decoder
 from vitreous.training.row_adam import RowTable
 
@@ -43,7 +45,7 @@ def trainable(model: LatentModel) -> Any:
         mask = eqx.tree_at(lambda m: m.decoder.encoding.matrix, mask, False)
     if model.decoder.consensus is not None:
         mask = eqx.tree_at(lambda m: m.decoder.consensus.values, mask, False)
-    if isinstance(model.encoder, LiftEncoder):
+    if isinstance(model.encoder, LiftEncoder | LiftedTiltEncoder):
         mask = eqx.tree_at(lambda m: m.encoder.scale, mask, False)
     return mask
 
@@ -57,3 +59,14 @@ class Start(NamedTuple):
 
     feature_scale: float = 1.0
     latents: Float[np.ndarray, "n d"] | None = None
+
+
+def per_particle_tables(state: LatentState) -> Any:
+    """Mark the tables with one row a particle."""
+    mark = jax.tree.map(lambda _: False, state)
+    for name in ("latents", "poses"):
+        table = getattr(state, name)
+        if table is not None:
+            marked = jax.tree.map(lambda _: True, table)
+            mark = eqx.tree_at(operator.attrgetter(name), mark, marked)
+    return mark
