@@ -10,13 +10,12 @@ from jaxtyping import Bool, Float
 
 from vitreous.errors import InputError
 from vitreous.maps import write_map
+from vitreous.methods.flexible.backproject import with_refined_poses
 from vitreous.methods.flexible.body_masks import body_shares, read_body_masks
 from vitreous.methods.flexible.deformation import FactorisedDeformation
 from vitreous.methods.flexible.finding_bodies import find_bodies, masks_of_bodies
 from vitreous.methods.flexible.rigid_transforms import Body, Moments, Rigid, body_pose
-from vitreous.methods.flexible.run_files import FlexibleModel, HalfModel, load_flexible
-from vitreous.particles import ParticleTable
-from vitreous.reconstruction.pose_correction import corrected_pose
+from vitreous.methods.flexible.run_files import HalfModel, load_flexible
 from vitreous.training.run import Run
 
 STARS, MASKS = "body_starfiles", "masks"
@@ -46,9 +45,10 @@ def write_body_tables(
     model = load_flexible(run, epoch)
     folder = masks_folder(run) if masks is None else masks
     bodies = read_body_masks(folder, model.box, model.pixel_size)
-    table = _posed(run.table(), model)
+    table = with_refined_poses(run.table(), model)
+    if table.rotation is None:
+        raise InputError(f"{table.path}: holds no poses any more")
     count = len(table)
-    assert table.rotation is not None
     halves = np.zeros(count, np.int8)
     rotation = np.tile(np.eye(3), (len(bodies), count, 1, 1))
     shift = np.zeros((len(bodies), count, 3))
@@ -182,13 +182,3 @@ def masks_folder(run: Run) -> Path:
             "compute-masks-for-rigid-transforms, or give a folder with --masks"
         )
     return run.path / MASKS
-
-
-def _posed(table: ParticleTable, model: FlexibleModel) -> ParticleTable:
-    """Put corrected poses into a table, if the run corrected any."""
-    if table.rotation is None:
-        raise InputError(f"{table.path}: holds no poses any more")
-    if model.poses is None or "rotation" in table.changed:
-        return table
-    pose = corrected_pose(*(jnp.asarray(x) for x in (table.rotation, table.shift, model.poses)))
-    return table.replace(rotation=np.asarray(pose.rotation), shift=np.asarray(pose.shift))
