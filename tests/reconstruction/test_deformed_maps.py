@@ -141,6 +141,7 @@ def test_a_gathered_slice_has_the_scale_of_an_inserted_one() -> None:
     assert np.linalg.norm(windowed[low]) < np.linalg.norm(section[low])
 
 
+@pytest.mark.slow
 def test_conjugate_gradients_fit_the_images_better(trial, support, undone) -> None:
     settings = DeformedSettings(iterations=3, batch=32)
     made = reconstruct_deformed(trial.table, trial.source, halves(trial), [support] * 2, settings)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vitreous.imaging.gaussians import GaussianAtoms, gaussian_map
 from vitreous.methods.flexible.deform_map import deform_map
 from vitreous.methods.flexible.deformation import make_deformation
 from vitreous.methods.flexible.gaussian_model import GaussianModel
@@ -67,9 +68,7 @@ def test_a_network_learns_the_inverse() -> None:
 
 
 def test_a_map_is_carried_to_the_state() -> None:
-    from vitreous.imaging.gaussians import GaussianAtoms, gaussian_map
-
-    box = 24
+    box, angle = 24, 15.0
     support = support_near(np.asarray(ATOMS), box, 5.0, 20.0, 10.0)
     ones = jnp.ones((len(ATOMS), 1))
 
@@ -77,10 +76,8 @@ def test_a_map_is_carried_to_the_state() -> None:
         atoms = GaussianAtoms(places, ones, 49.0 * ones)
         return np.asarray(gaussian_map(atoms, box, 5.0, sampling="point"))
 
-    angle = 12.0
-    field = HingeField(HINGE)
-    moved = HINGE.at(jnp.asarray(angle)).position
-    made = deform_map(drawn(ATOMS), support, field, np.array([angle], np.float32))
+    moved = ATOMS + Turn()(ATOMS, jnp.array([[angle]]))[0]
+    made = deform_map(drawn(ATOMS), support, Turn(), np.array([angle], np.float32))
     before = np.corrcoef(drawn(ATOMS).ravel(), drawn(moved).ravel())[0, 1]
     after = np.corrcoef(made.ravel(), drawn(moved).ravel())[0, 1]
     assert after > 0.995
