@@ -149,7 +149,9 @@ def _line(word: Word, parts: dict[str, Comparison]) -> str:
         gold_before, gold_after = part.resolution[0.143]
         text = f"{names[name]} ({part.reach:.1f} Å rms, {part.share:.0%} of the molecule) "
         text += f"FSC 0.5 at {after:.2f} Å (was {before:.2f}), "
-        text += f"0.143 at {gold_after:.2f} Å (was {gold_before:.2f}): {part.gain - 1:+.1%}"
+        # Rounded first and 0 added, lest a loss of nothing reads "-0.0%".
+        change = round(part.gain - 1, 3) + 0.0
+        text += f"0.143 at {gold_after:.2f} Å (was {gold_before:.2f}): {change:+.1%}"
         told.append(text)
     still = "" if "moving" in parts else "; nothing moves by a quarter of a voxel"
     return f"{word}: {'; '.join(told)}{still}"
