@@ -84,6 +84,8 @@ class FlexibleMethod:
         self.renderer = Renderer(
             pixels.box, pixel_size, start.shell, start.width_bounds, config.projection
         )
+        # A start that knows the motion was laid on one conformation: at rest it fits no image.
+        self.warmup = config.warmup if start.latents is None else 0
         self.shell, self.mates = self.band.shell, self.band.weight
         self.total = float(self.mates.sum())
         self.adam = optax.scale_by_adam(b2=0.99)
@@ -183,7 +185,7 @@ class FlexibleMethod:
         corrected = None
         if poses is not None:
             corrected = jnp.swapaxes(_fold(gather_rows(poses, batch.index), 2), 0, 1)
-        moving_now = (progress * self.config.epochs >= self.config.warmup).astype(jnp.float32)
+        moving_now = (progress * self.config.epochs >= self.warmup).astype(jnp.float32)
 
         def one(model, optimizer, balance, batch, correction, key):
             return self._half_step(
