@@ -67,8 +67,7 @@ class Run:
         """
         cls.check_vacant(path, overwrite)
         path = Path(path).absolute()
-        # Nobody may take the first process's new run for an old one.
-        wait_for_all("before the run is made")
+        wait_for_all("before the run is made")  # Nobody may take the new run for an old one.
         if (path / "config.yaml").exists() and is_writer():
             cls._clear(path)
         config = dict(config)
