@@ -47,7 +47,7 @@ from vitreous.reconstruction.streaming import sum_images
 from vitreous.simulation.hinges import UNDOING, HingeTrial, hinge_set, write_hinge_set
 from vitreous.training.run import Run
 
-COLUMNS = ["what", "moving", "resting", "ratio", "verdict", "cpu_seconds"]
+COLUMNS = ["what", "moving", "resting", "ratio", "cpu_seconds"]
 
 
 def domains(trial, moving: bool) -> np.ndarray:
