@@ -115,23 +115,17 @@ def test_later_commands_take_the_run(found, run, tmp_path):
     assert "report.html" in outcome.err[-1]
 
 
-def test_a_landscape_begins_with_an_earlier_run(blobs, found, run, tmp_path):
-    """Poses of the same images are refined, not searched; conformations come after."""
+def test_a_fit_begins_with_the_poses_of_an_earlier_run(blobs, found, run, tmp_path):
+    """Poses of the same images are refined, not searched; the sign is taken over."""
     folder, words = found
-    words = [*words, tmp_path / "run", "--load", folder / "run", "--zdim", 1]
+    words = [*words, tmp_path / "run", "--load", folder / "run"]
     assert run(*words).status == 0
     later = Run.open(tmp_path / "run")
     assert later.config["contrast"] == "dark"
-    assert later.latents().mean.shape == (COUNT, 1)
     table = later.table()
-    assert np.median(pose_errors(table.rotation, blobs.rotation).angle) < 8
+    assert np.median(pose_errors(table.rotation, blobs.rotation).angle) < 5
     told = json.loads((later.path / "found.json").read_text())
     assert not any("start" in entry["phase"] for entry in told["history"])
-    made = run("analyze", later.path, "--ksample", 2, "--pc", 1, "--n-per-pc", 2, "--skip-umap")
-    assert made.status == 0
-    assert (later.path / "report.html").is_file()
-    assert run("regress", later.path, "--image", 0, "-o", tmp_path / "regressed").status == 0
-    assert list((tmp_path / "regressed").glob("*.mrc"))
 
 
 def test_poses_of_a_map_that_is_held_are_found_in_its_frame(blobs, found, run, tmp_path):
