@@ -1,5 +1,6 @@
 """The little sets held in memory: images, map and truth agree."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,13 +17,22 @@ def test_images_are_slices_of_the_map_they_tell():
     box = some.source.box
     k = frequencies(box, 2, half=True).reshape(-1, 2)
     inside = np.linalg.norm(k, axis=-1) < 12
+    physical = jnp.asarray(k[inside] / np.float32(box * PIXEL_SIZE))
+
+    @jax.jit
+    def recorded(volume, rotation, lens, shift):
+        cut = slice_grid(volume_to_grid(volume, 2.0, "cubic"), rotation, jnp.asarray(k[inside]))
+        return (
+            cut
+            * evaluate_ctf(physical, lens).astype(cut.dtype)
+            * phase_shift(physical[None], shift)
+        )
+
     for i in range(4):
-        grid = volume_to_grid(jnp.asarray(some.volume(some.angle[i])), 2.0, "cubic")
-        cut = slice_grid(grid, jnp.asarray(some.rotation[i : i + 1]), jnp.asarray(k[inside]))
-        physical = jnp.asarray(k[inside] / np.float32(box * PIXEL_SIZE))
         lens = CTFParameters(*(jnp.asarray(c[i : i + 1]) for c in some.table.ctf))
-        expected = cut * evaluate_ctf(physical, lens).astype(cut.dtype)
-        expected = expected * phase_shift(physical[None], jnp.asarray(some.shift[i : i + 1]))
+        volume = jnp.asarray(some.volume(some.angle[i]))
+        rotation, shift = (jnp.asarray(a[i : i + 1]) for a in (some.rotation, some.shift))
+        expected = recorded(volume, rotation, lens, shift)
         # Beam integrals, where the slice holds sums over voxels.
         seen = half_plane(jnp.asarray(some.source.read(i))).reshape(-1)[inside] / PIXEL_SIZE
         error = np.linalg.norm(seen - expected[0]) / np.linalg.norm(seen)
