@@ -5,8 +5,10 @@ maps are closed forms, so no interpolation error hides in the truth.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -194,20 +196,19 @@ def _atoms(position: np.ndarray, amplitude: np.ndarray) -> GaussianAtoms:
 def _images(position, amplitude, arm, angle, rotation, shift, ctf, box) -> np.ndarray:
     """Project without noise, in pieces."""
     parts = []
-    frequency = jnp.asarray(frequencies(box, 2, half=True) / np.float32(box * PIXEL_SIZE))
     for start in range(0, len(angle), 500):
         part = slice(start, start + 500)
         atoms = _atoms(_swung(position, arm, angle[part]), amplitude)
-        drawn = project_gaussians(
-            atoms,
-            jnp.asarray(rotation[part]),
-            box,
-            PIXEL_SIZE,
-            jnp.asarray(shift[part]),
-            sampling="point",
-        )
         lens = CTFParameters(*(jnp.asarray(column[part]) for column in ctf))
-        seen = evaluate_ctf(frequency.reshape(-1, 2), lens).reshape(-1, *frequency.shape[:2])
-        plane = half_plane(drawn)
-        parts.append(np.asarray(image_from_half_plane(plane * seen.astype(plane.dtype), box)))
+        pose = jnp.asarray(rotation[part]), jnp.asarray(shift[part])
+        parts.append(np.asarray(_recorded(atoms, *pose, lens, box)))
     return np.concatenate(parts)
+
+
+@partial(jax.jit, static_argnames="box")
+def _recorded(atoms, rotation, shift, lens: CTFParameters, box: int) -> jax.Array:
+    frequency = jnp.asarray(frequencies(box, 2, half=True) / np.float32(box * PIXEL_SIZE))
+    drawn = project_gaussians(atoms, rotation, box, PIXEL_SIZE, shift, sampling="point")
+    seen = evaluate_ctf(frequency.reshape(-1, 2), lens).reshape(-1, *frequency.shape[:2])
+    plane = half_plane(drawn)
+    return image_from_half_plane(plane * seen.astype(plane.dtype), box)
