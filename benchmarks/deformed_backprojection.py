@@ -221,17 +221,25 @@ def antibody(folder: Path, run: Path) -> list[dict]:
     """Compare a run's maps with the true states of its set, in the part that truly moves."""
     truth = read_truth(folder / "truth.npz")
     maps = np.asarray(truth.volumes)
-    spread = maps.std(0)
-    moving = soft_region(spread > 0.25 * spread.max())
+    # What a state has and some other has not: its own place of the part that moves.
+    own = maps - maps.min(0)
+    masks = [soft_region(one > 0.3 * one.max()) for one in own]
     began = time.process_time()
     made, verdict = backproject_run(Run.open(run), BackprojectOptions())
     seconds = time.process_time() - began
-    rows = []
-    for name, volume in (("plain", made.plain.volume), ("undone", made.deformed.volume)):
-        # The consensus is a state of its own: the true one it resembles most is its truth.
-        shells = [reached(one, np.asarray(volume), moving) for one in maps]
-        rows.append({"what": f"antibody, {name}", "moving": round(max(shells), 2),
-                     "nearest_state": int(np.argmax(shells))})  # fmt: skip
+    shells = np.array(
+        [
+            [reached(one, volume, mask) for one, mask in zip(maps, masks, strict=True)]
+            for volume in (made.plain.volume, made.deformed.volume)
+        ]
+    )
+    # The consensus is a state of its own: the true one it resembles most is its truth.
+    state = int(np.argmax(shells[1]))
+    rows: list[dict] = [
+        {"what": f"antibody, {name}", "moving": round(float(shells[k, state]), 2), "state": state,
+         "all_states": np.round(shells[k], 2).tolist()}
+        for k, name in enumerate(("plain", "undone"))
+    ]  # fmt: skip
     rows[1] |= {"ratio": round(rows[1]["moving"] / rows[0]["moving"], 3), "verdict": verdict.line,
                 "cpu_seconds": round(seconds, 1)}  # fmt: skip
     return rows
