@@ -92,7 +92,7 @@ def _parts(volume: Float[np.ndarray, "n n n"]) -> list[Float[np.ndarray, "n n n"
     centres = KMeans(_PARTS, n_init=1, random_state=0).fit(place, sample_weight=weight)
     middle = np.average(place, axis=0, weights=weight)
     variance = np.average(((place - middle) ** 2).sum(axis=1), weights=weight) / 3
-    voxel = np.stack(np.indices(volume.shape), axis=-1)
+    voxel = np.moveaxis(np.indices(volume.shape), 0, -1)
     distance = [((voxel - centre) ** 2).sum(axis=-1) for centre in centres.cluster_centers_]
     return [np.exp(-0.5 * far / variance) for far in distance]
 
