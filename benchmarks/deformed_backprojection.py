@@ -25,10 +25,10 @@ from record import machine, print_table, write_json
 
 from vitreous.cli.common import start_jax
 from vitreous.imaging.gaussians import GaussianAtoms, gaussian_map
-from vitreous.methods.flexible.backproject import BackprojectOptions, backproject_run
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.deformation import make_deformation
 from vitreous.methods.flexible.fit import optimize_deformations
+from vitreous.methods.flexible.undoing.backproject import BackprojectOptions, backproject_run
 from vitreous.metrics import read_truth
 from vitreous.reconstruction.backprojection import full_geometry
 from vitreous.reconstruction.deformed import (

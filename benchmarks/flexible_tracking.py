@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--latents", type=Path, help="file of latents (mean, n d) to use instead")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    from vitreous.methods.flexible.landscape_start import start_from_landscape
+    from vitreous.methods.flexible.starts.landscape_start import start_from_landscape
     from vitreous.methods.registry import landscape_fitter
     from vitreous.reconstruction.half_sets import half_sets
     from vitreous.reconstruction.kernel_regression import KernelRegression

@@ -8,8 +8,8 @@ import pytest
 
 from vitreous.maps import read_map, write_map
 from vitreous.methods.flexible.gaussian_model import GaussianModel
-from vitreous.methods.flexible.inverse_network import InverseFit, fresh_inverse
 from vitreous.methods.flexible.run_files import FlexibleModel, HalfModel
+from vitreous.methods.flexible.undoing.inverse_network import InverseFit, fresh_inverse
 from vitreous.simulation.hinges import HingeField, HingeTrial, write_hinge_set
 from vitreous.training.run import Run
 
@@ -88,8 +88,8 @@ def test_maps_are_deformed_to_states(run, folder, tmp_path, monkeypatch) -> None
         progress(options.epochs, options.epochs)
         return InverseFit(fresh_inverse(half), 0.1, 2.0)
 
-    monkeypatch.setattr("vitreous.methods.flexible.inverse_files.fit_inverse", unfitted)
-    kept = "vitreous.methods.flexible.inverse_files.deform_map"
+    monkeypatch.setattr("vitreous.methods.flexible.undoing.inverse_files.fit_inverse", unfitted)
+    kept = "vitreous.methods.flexible.undoing.inverse_files.deform_map"
     monkeypatch.setattr(kept, lambda volume, *rest: volume)
     write_map(tmp_path / "rest.mrc", TRIAL.motion.volumes()[2], 5.0)
     status, out, _ = run("optimize-inverse-deformations", folder, "--n-epochs", "2",

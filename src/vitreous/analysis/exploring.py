@@ -19,7 +19,7 @@ from vitreous.analysis.paths import direct_path
 from vitreous.analysis.series import Series, write_series, write_single
 from vitreous.analysis.view import choose_view
 from vitreous.errors import InputError
-from vitreous.methods.flexible.body_files import displacements
+from vitreous.methods.flexible.bodies.files import displacements
 from vitreous.methods.flexible.decode import GaussianDecoder, half_decoder
 from vitreous.methods.flexible.run_files import HalfModel, load_flexible
 from vitreous.training.run import Run

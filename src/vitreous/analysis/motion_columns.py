@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from vitreous.files import atomic_path, write_text
 from vitreous.methods.flexible.agreement import AGREEMENT_FILE
-from vitreous.methods.flexible.body_files import displacements
+from vitreous.methods.flexible.bodies.files import displacements
 from vitreous.methods.flexible.run_files import HalfModel, load_flexible
 from vitreous.training.run import Run
 

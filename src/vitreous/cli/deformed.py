@@ -100,7 +100,10 @@ def deformable_backprojection(
     with relion_job(pipeline_control):
         start_jax()
         from vitreous.cli.stages import Stages
-        from vitreous.methods.flexible.backproject import BackprojectOptions, backproject_run
+        from vitreous.methods.flexible.undoing.backproject import (
+            BackprojectOptions,
+            backproject_run,
+        )
         from vitreous.reconstruction.deformed.outputs import write_deformed
 
         checkpoint = vae_directory or checkpoint_file
@@ -163,8 +166,8 @@ def optimize_inverse_deformations(
     with relion_job(pipeline_control):
         start_jax()
         from vitreous.cli.stages import Stages
-        from vitreous.methods.flexible.inverse_files import deform_to_images, invert_run
-        from vitreous.methods.flexible.inverse_network import InverseOptions
+        from vitreous.methods.flexible.undoing.inverse_files import deform_to_images, invert_run
+        from vitreous.methods.flexible.undoing.inverse_network import InverseOptions
 
         if (map_file is None) != (not image):
             raise InputError("--map and --image go together: a map, and whose states it is put in")

@@ -45,7 +45,7 @@ def compute_rigid_transforms(
     with relion_job(pipeline_control):
         opened, epoch = _open(run, checkpoint_file)
         peer.tell()
-        from vitreous.methods.flexible.body_files import write_body_tables
+        from vitreous.methods.flexible.bodies.files import write_body_tables
 
         files, turned = write_body_tables(opened, masks, epoch)
         for file, angle in zip(files, turned, strict=True):
@@ -78,7 +78,7 @@ def compute_masks_for_rigid_transforms(
     with relion_job(pipeline_control):
         opened, epoch = _open(run, checkpoint_file)
         peer.tell()
-        from vitreous.methods.flexible.body_files import write_masks
+        from vitreous.methods.flexible.bodies.files import write_masks
 
         files = write_masks(
             opened, number_of_masks, refinement_iterations, mask_resolution, epoch, seed
@@ -228,7 +228,7 @@ def _open(run: Path, checkpoint: Path | None) -> "tuple[Run, int | None]":
             f"{opened.path}: a run of method {opened.method}; this needs one of "
             "optimize-deformations"
         )
-    from vitreous.methods.flexible.backproject import epoch_of_checkpoint
+    from vitreous.methods.flexible.undoing.backproject import epoch_of_checkpoint
 
     return opened, epoch_of_checkpoint(opened, checkpoint)
 

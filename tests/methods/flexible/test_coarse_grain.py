@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vitreous.errors import InputError
-from vitreous.methods.flexible.coarse_grain import beads_of_structure
+from vitreous.methods.flexible.starts.coarse_grain import beads_of_structure
 
 _ATOMS = [
     ("N", "N", 0), ("CA", "C", 0), ("C", "C", 0), ("O", "O", 0), ("CB", "C", 4), ("OG", "O", 4),

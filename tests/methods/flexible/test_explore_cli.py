@@ -11,8 +11,8 @@ from vitreous.analysis.embedding import embed
 from vitreous.analysis.motion_columns import write_motion_columns
 from vitreous.cli.main import main
 from vitreous.maps import read_map
-from vitreous.methods.flexible.bodies import plan_bodies
-from vitreous.methods.flexible.body_files import write_body_tables
+from vitreous.methods.flexible.bodies.files import write_body_tables
+from vitreous.methods.flexible.bodies.rigid_bodies import plan_bodies
 from vitreous.methods.flexible.gaussian_model import GaussianModel
 from vitreous.methods.flexible.run_files import load_flexible, load_method, write_start
 from vitreous.methods.flexible.start import Start

@@ -11,7 +11,7 @@ from vitreous.imaging.gaussians import GaussianAtoms, transform_gaussians
 from vitreous.methods.flexible.gaussian_model import GaussianModel, draw_map
 from vitreous.methods.flexible.inference import find_latents, linearised, newton_step
 from vitreous.methods.flexible.rendering import Renderer
-from vitreous.methods.flexible.seeding import gaussians_from_map
+from vitreous.methods.flexible.starts.seeding import gaussians_from_map
 
 RNG = np.random.default_rng(5)
 MODEL = GaussianModel.of(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from vitreous.imaging.gaussians import GaussianAtoms, gaussian_map
-from vitreous.methods.flexible.deform_map import deform_map
 from vitreous.methods.flexible.deformation import make_deformation
 from vitreous.methods.flexible.gaussian_model import GaussianModel
-from vitreous.methods.flexible.inverse import invert
-from vitreous.methods.flexible.inverse_network import InverseOptions, fit_inverse
 from vitreous.methods.flexible.run_files import HalfModel
+from vitreous.methods.flexible.undoing.deform_map import deform_map
+from vitreous.methods.flexible.undoing.inverse import invert
+from vitreous.methods.flexible.undoing.inverse_network import InverseOptions, fit_inverse
 from vitreous.reconstruction.deformed import support_near
 from vitreous.simulation.hinges import HingeField, two_domains
 

@@ -8,10 +8,10 @@ import pytest
 from vitreous.errors import InputError
 from vitreous.geometry.rotations import rotation_vector_to_matrix
 from vitreous.maps import write_map
-from vitreous.methods.flexible.bodies import make_bodies, plan_bodies
-from vitreous.methods.flexible.body_masks import body_shares, read_body_masks
-from vitreous.methods.flexible.finding_bodies import find_bodies, masks_of_bodies
-from vitreous.methods.flexible.rigid_transforms import Body, body_pose
+from vitreous.methods.flexible.bodies.finding import find_bodies, masks_of_bodies
+from vitreous.methods.flexible.bodies.masks import body_shares, read_body_masks
+from vitreous.methods.flexible.bodies.rigid_bodies import make_bodies, plan_bodies
+from vitreous.methods.flexible.bodies.transforms import Body, body_pose
 
 _BOX, _VOXEL = 24, 4.0
 

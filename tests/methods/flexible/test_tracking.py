@@ -7,18 +7,23 @@ import numpy as np
 import pytest
 
 from vitreous.imaging.gaussians import gaussian_map
-from vitreous.methods.flexible.anchors import Anchors, choose_anchors, most_open, spanning_steps
 from vitreous.methods.flexible.deformation import make_deformation
-from vitreous.methods.flexible.landscape_start import (
+from vitreous.methods.flexible.starts.anchors import (
+    Anchors,
+    choose_anchors,
+    most_open,
+    spanning_steps,
+)
+from vitreous.methods.flexible.starts.landscape_start import (
     LandscapeStart,
     carry,
     fit_modes,
     mode_weights,
     start_from_anchors,
 )
-from vitreous.methods.flexible.matching import match, transport_plan
-from vitreous.methods.flexible.rigid_shape import RigidShape, neighbour_edges
-from vitreous.methods.flexible.tracking import Step, cloud_of_map, thin_out, track
+from vitreous.methods.flexible.starts.matching import match, transport_plan
+from vitreous.methods.flexible.starts.rigid_shape import RigidShape, neighbour_edges
+from vitreous.methods.flexible.starts.tracking import Step, cloud_of_map, thin_out, track
 from vitreous.simulation.phantom import Hinge
 
 _BOX, _VOXEL = 24, 5.0

@@ -16,7 +16,7 @@ from vitreous.methods.flexible.figures import draw_motion
 from vitreous.methods.flexible.model import FlexibleMethod
 from vitreous.methods.flexible.outputs import FOLDER, write_models
 from vitreous.methods.flexible.run_files import START_FILE, read_start, write_start
-from vitreous.methods.flexible.starting import make_start
+from vitreous.methods.flexible.starts.choice import make_start
 from vitreous.methods.flexible.state import FlexibleState
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, UInt8
 from vitreous.errors import InputError
 from vitreous.imaging.volumes.fitting import fit_map
 from vitreous.maps import read_map
-from vitreous.methods.flexible.bodies import RigidBodies
+from vitreous.methods.flexible.bodies.rigid_bodies import RigidBodies
 from vitreous.methods.flexible.deformation import Deformation, FactorisedDeformation
 
 # A share of 1 in the stored mask, whose integers no gradient changes.

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.methods.flexible.bodies import BodyPlan
+from vitreous.methods.flexible.bodies.rigid_bodies import BodyPlan
 from vitreous.methods.flexible.config import config_from_dict
 from vitreous.methods.flexible.deformation import Deformation
 from vitreous.methods.flexible.gaussian_model import GaussianModel

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from vitreous.methods.flexible.bodies import BodyPlan, make_bodies
+from vitreous.methods.flexible.bodies.rigid_bodies import BodyPlan, make_bodies
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.deformation import (
     Deformation,
@@ -15,8 +15,8 @@ from vitreous.methods.flexible.deformation import (
     make_deformation,
 )
 from vitreous.methods.flexible.gaussian_model import GaussianModel
-from vitreous.methods.flexible.landscape_start import fit_modes
 from vitreous.methods.flexible.masked import masked
+from vitreous.methods.flexible.starts.landscape_start import fit_modes
 from vitreous.methods.flexible.state import Moving
 
 # Gaussians may grow and shrink by this factor before spreading would cut them off.

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.ndimage import map_coordinates
 
 from vitreous.methods.flexible.deformation import Deformation
-from vitreous.methods.flexible.inverse import invert
+from vitreous.methods.flexible.undoing.inverse import invert
 from vitreous.reconstruction.deformed import Support
 
 logger = logging.getLogger(__name__)

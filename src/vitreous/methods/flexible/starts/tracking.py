@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 from sklearn.cluster import KMeans
 
-from vitreous.methods.flexible.matching import match
-from vitreous.methods.flexible.rigid_shape import RigidShape, neighbour_edges
+from vitreous.methods.flexible.starts.matching import match
+from vitreous.methods.flexible.starts.rigid_shape import RigidShape, neighbour_edges
 
 logger = logging.getLogger(__name__)
 

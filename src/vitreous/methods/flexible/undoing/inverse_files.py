@@ -9,9 +9,10 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.maps import read_map, write_map
-from vitreous.methods.flexible.backproject import epoch_of_checkpoint, support_of_half
-from vitreous.methods.flexible.deform_map import deform_map
-from vitreous.methods.flexible.inverse_network import (
+from vitreous.methods.flexible.run_files import load_flexible
+from vitreous.methods.flexible.undoing.backproject import epoch_of_checkpoint, support_of_half
+from vitreous.methods.flexible.undoing.deform_map import deform_map
+from vitreous.methods.flexible.undoing.inverse_network import (
     FOLDER,
     InverseFit,
     InverseOptions,
@@ -19,7 +20,6 @@ from vitreous.methods.flexible.inverse_network import (
     load_inverse,
     save_inverses,
 )
-from vitreous.methods.flexible.run_files import load_flexible
 from vitreous.training.run import Run
 
 

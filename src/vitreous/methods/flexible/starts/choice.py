@@ -12,16 +12,20 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.shells import shell_index
 from vitreous.imaging.volumes.fitting import fit_map
 from vitreous.maps import read_map
-from vitreous.methods.flexible.bodies import plan_bodies
-from vitreous.methods.flexible.body_masks import read_body_masks
-from vitreous.methods.flexible.coarse_grain import beads_of_structure
+from vitreous.methods.flexible.bodies.masks import read_body_masks
+from vitreous.methods.flexible.bodies.rigid_bodies import plan_bodies
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.elastic import neighbour_edges
 from vitreous.methods.flexible.gaussian_model import GaussianModel
-from vitreous.methods.flexible.guide import landscape_guide
 from vitreous.methods.flexible.masked import read_motion_mask
-from vitreous.methods.flexible.seeding import density_threshold, fit_to_map, gaussians_from_map
 from vitreous.methods.flexible.start import Start
+from vitreous.methods.flexible.starts.coarse_grain import beads_of_structure
+from vitreous.methods.flexible.starts.guide import landscape_guide
+from vitreous.methods.flexible.starts.seeding import (
+    density_threshold,
+    fit_to_map,
+    gaussians_from_map,
+)
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.foundation import Foundation
 

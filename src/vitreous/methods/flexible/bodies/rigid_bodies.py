@@ -14,7 +14,7 @@ from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Bool, Float
 
 from vitreous.geometry.rotations import rotation_vector_to_matrix
-from vitreous.methods.flexible.body_masks import body_shares, shares_on_grid
+from vitreous.methods.flexible.bodies.masks import body_shares, shares_on_grid
 from vitreous.methods.flexible.deformation import Deformation, mix_modes
 from vitreous.training.networks.residual_mlp import Linear
 

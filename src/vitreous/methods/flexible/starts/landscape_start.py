@@ -18,16 +18,16 @@ from jaxtyping import Array, Float
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from vitreous.methods.flexible.anchors import (
+from vitreous.methods.flexible.deformation import FactorisedDeformation
+from vitreous.methods.flexible.starts.anchors import (
     Anchors,
     anchor_maps,
     choose_anchors,
     most_open,
     spanning_steps,
 )
-from vitreous.methods.flexible.deformation import FactorisedDeformation
-from vitreous.methods.flexible.rigid_shape import RigidShape
-from vitreous.methods.flexible.tracking import Track, cloud_of_map, thin_out, track
+from vitreous.methods.flexible.starts.rigid_shape import RigidShape
+from vitreous.methods.flexible.starts.tracking import Track, cloud_of_map, thin_out, track
 from vitreous.reconstruction.kernel_regression import KernelRegression
 from vitreous.reconstruction.rings import latent_distance
 

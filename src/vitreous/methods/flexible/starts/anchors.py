@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from sklearn.cluster import KMeans
 
 from vitreous.geometry.resample import resample
-from vitreous.methods.flexible.tracking import Cloud, Step
+from vitreous.methods.flexible.starts.tracking import Cloud, Step
 from vitreous.reconstruction.kernel_regression import KernelRegression
 from vitreous.reconstruction.rings import latent_distance
 

@@ -10,12 +10,12 @@ from jaxtyping import Bool, Float
 
 from vitreous.errors import InputError
 from vitreous.maps import write_map
-from vitreous.methods.flexible.backproject import with_refined_poses
-from vitreous.methods.flexible.body_masks import body_shares, read_body_masks
+from vitreous.methods.flexible.bodies.finding import find_bodies, masks_of_bodies
+from vitreous.methods.flexible.bodies.masks import body_shares, read_body_masks
+from vitreous.methods.flexible.bodies.transforms import Body, Moments, Rigid, body_pose
 from vitreous.methods.flexible.deformation import FactorisedDeformation
-from vitreous.methods.flexible.finding_bodies import find_bodies, masks_of_bodies
-from vitreous.methods.flexible.rigid_transforms import Body, Moments, Rigid, body_pose
 from vitreous.methods.flexible.run_files import HalfModel, load_flexible
+from vitreous.methods.flexible.undoing.backproject import with_refined_poses
 from vitreous.training.run import Run
 
 STARS, MASKS = "body_starfiles", "masks"

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 from sklearn.cluster import KMeans
 
-from vitreous.methods.flexible.rigid_transforms import Body, Moments
+from vitreous.methods.flexible.bodies.transforms import Body, Moments
 
 # Å by which Gaussians lie apart that counts as much as 1 Å by which they move apart.
 _PLACE = 20.0

@@ -1,0 +1,1 @@
+"""Rigid parts: how they turn, where they are, and their files."""

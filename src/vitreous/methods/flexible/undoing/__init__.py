@@ -1,0 +1,1 @@
+"""What undoes motion: backprojection along the field, its inverse, and maps that are deformed."""
