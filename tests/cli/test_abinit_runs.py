@@ -61,6 +61,8 @@ def test_poses_are_found_from_dark_images_alone(blobs, found):
     assert np.median(errors.angle) < 5
     assert np.mean(errors.angle < 20) > 0.9
     assert np.median(errors.shift) < 2
+    fsc = np.loadtxt(run.path / "fsc.txt", skiprows=1)[:, 1]
+    assert (fsc[1:7] > 0.8).all()
     told = json.loads((run.path / "found.json").read_text())
     assert {entry["phase"] for entry in told["history"]} == {"start 1 of 1", "passes", "joint"}
     assert all(entry["images_per_second"] > 0 for entry in told["history"][1:])
