@@ -46,7 +46,7 @@ def made(tmp_path_factory):
 def folder(made, monkeypatch):
     """Its folder, whose model is found without a fit."""
     opened, model = made
-    for room in ("backproject", "inverse_files"):
+    for room in ("undoing.backproject", "undoing.inverse_files"):
         name = f"vitreous.methods.flexible.{room}.load_flexible"
         monkeypatch.setattr(name, lambda run, epoch=None: model)
     return opened.path
