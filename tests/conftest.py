@@ -1,5 +1,6 @@
 """Every test runs with checked array shapes, strict dtypes and warnings as errors."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 from vitreous.cli.common import start_jax  # noqa: E402
 
 start_jax()
+
+# Every compiled function keeps pieces of memory mapped, and Linux gives a process 65,530 of them;
+# beyond that XLA dies. A worker of the suite lets go of them long before.
+_MAPPED = 25_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_compiled_functions():
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MAPPED:
+        jax.clear_caches()
+        gc.collect()
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
