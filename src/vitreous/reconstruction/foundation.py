@@ -5,6 +5,7 @@ with the run.
 """
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -81,6 +82,28 @@ def transfer_at(batch: Batch, frequency: Float[Array, "b p 2"]) -> Float[Array, 
     if batch.dose is None:
         return transfer
     return transfer * dose_filter(frequency, batch.dose, jnp.asarray(batch.ctf.voltage))
+
+
+def lay_on_white(
+    build: Callable[[str], PreparedImages],
+    lay: Callable[[PreparedImages], Foundation],
+    contrast: str,
+) -> tuple[PreparedImages, Foundation, str]:
+    """Prepare images and lay a foundation; if they turn out dark, once more with them inverted.
+
+    **Arguments:** `build`: prepares images of a contrast. `lay`: measures them. `contrast`: only
+    `"auto"` is open to a change.
+
+    **Returns:** images, foundation, and the contrast they have.
+    """
+    prepared = build(contrast)
+    foundation = lay(prepared)
+    if foundation.is_dark and contrast == "auto":
+        logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
+        contrast = "dark"
+        prepared = build(contrast)
+        foundation = lay(prepared)
+    return prepared, foundation, contrast
 
 
 def lay_foundation(

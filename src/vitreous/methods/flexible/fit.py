@@ -20,7 +20,7 @@ from vitreous.methods.flexible.starts.choice import make_start
 from vitreous.methods.flexible.state import FlexibleState
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
-from vitreous.reconstruction.foundation import Foundation, lay_foundation
+from vitreous.reconstruction.foundation import Foundation, lay_foundation, lay_on_white
 from vitreous.reconstruction.half_sets import half_sets
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
@@ -140,15 +140,9 @@ def _prepare(
         )
 
     contrast = run.config.get("contrast", data.contrast)
-    prepared = build(contrast)
     kept = read_start(run)
     if kept is None:
-        foundation = found(prepared)
-        if foundation.is_dark and contrast == "auto":
-            logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
-            contrast = "dark"
-            prepared = build(contrast)
-            foundation = found(prepared)
+        prepared, foundation, contrast = lay_on_white(build, found, contrast)
         half = half_sets(len(table), table.half_set, table.particle)
         group = optics_groups(table)
         start = make_start(config, prepared, foundation, half, group)
@@ -156,6 +150,7 @@ def _prepare(
         run.update_config(normalization=normalization, contrast=contrast)
         write_start(run, start, half, group)
     else:
+        prepared = build(contrast)
         start, half, group = kept
     pixel_size = float(np.median(table.pixel_size))
     return FlexibleMethod(config, start, pixels, pixel_size, half, group), prepared

@@ -32,6 +32,7 @@ from vitreous.reconstruction.foundation import (
     Foundation,
     centred_pixels,
     lay_foundation,
+    lay_on_white,
     transfer_of,
 )
 from vitreous.reconstruction.pose_correction import corrected_pose
@@ -150,15 +151,11 @@ def _prepare(
         )
 
     contrast = run.config.get("contrast", data.contrast)
-    prepared = build(contrast)
     foundation = read_foundation(run)
-    if foundation is None:
-        foundation = found(prepared)
-        if foundation.is_dark and contrast == "auto":
-            logger.warning("the particles are dark: inverting them (as --uninvert-data does)")
-            contrast = "dark"
-            prepared = build(contrast)
-            foundation = found(prepared)
+    if foundation is not None:
+        prepared = build(contrast)
+    else:
+        prepared, foundation, contrast = lay_on_white(build, found, contrast)
         if not (config.consensus or config.whiten):
             # Nothing measured enters the model: the settings of the peer.
             foundation = foundation._replace(amplitude=np.ones_like(foundation.amplitude))
