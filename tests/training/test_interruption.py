@@ -1,11 +1,14 @@
 """A fit that is killed, asked to stop or out of room: what is left goes on to the same bits."""
 
+import contextlib
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +18,7 @@ from toy import ToyMethod
 from toy_run import fit_toy
 
 from vitreous.errors import InputError, Interrupted
+from vitreous.training.checkpoint import Checkpoints
 from vitreous.training.metrics_log import MetricsLog
 from vitreous.training.run import Run
 
@@ -159,3 +163,23 @@ def test_a_write_that_fails_leaves_whole_checkpoints_only(run_toy, tmp_path, cap
     run_toy(epochs=2)
     assert Run.open(run.path).epochs() == [1, 2]
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_leftovers_still_being_written_are_swept(tmp_path):
+    doomed = tmp_path / "1000000.orbax-checkpoint-tmp"
+    started = threading.Event()
+
+    def straggle():
+        until = time.monotonic() + 0.4
+        while time.monotonic() < until:
+            doomed.mkdir(exist_ok=True)
+            with contextlib.suppress(OSError):
+                (doomed / str(time.monotonic_ns())).touch()
+            started.set()
+
+    thread = threading.Thread(target=straggle)
+    thread.start()
+    started.wait()
+    Checkpoints(tmp_path).remove_leftovers()
+    thread.join()
+    assert not doomed.exists()

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
@@ -27,6 +28,9 @@ from vitreous.training.position import Position
 
 # Left free on the disk for logs and the index of the checkpoint itself.
 _SPARE_BYTES = 1 << 20
+# How often, and with what pause in seconds, a folder still being written to is swept again.
+_SWEEPS = 40
+_SWEEP_PAUSE = 0.1
 
 
 @contextlib.contextmanager
@@ -247,9 +251,14 @@ class Checkpoints:
 
     def remove_leftovers(self) -> None:
         """Delete what a killed or failed writer left behind."""
-        if self.folder.is_dir():
-            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+        for _ in range(_SWEEPS):
+            left = list(self.folder.glob("*.orbax-checkpoint-tmp*"))
+            for path in left:
                 shutil.rmtree(path, ignore_errors=True)
+            if not left:
+                return
+            # After a failure, Orbax's threads may write for a moment longer.
+            time.sleep(_SWEEP_PAUSE)
 
     def _position(self, number: int) -> Position:
         import orbax.checkpoint as ocp
