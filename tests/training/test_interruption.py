@@ -136,6 +136,26 @@ def test_ctrl_c_leaves_the_last_checkpoint(run_toy, assert_same, monkeypatch, tm
     assert_same(run_toy(epochs=3), run_toy("whole", epochs=3))
 
 
+def test_steps_go_on_while_a_checkpoint_is_written(run_toy, assert_same, monkeypatch, tmp_path):
+    gone_on, write, record = threading.Event(), Checkpoints._write, MetricsLog.record
+
+    def late(self, arrays, position):
+        assert position.epoch > 1 or gone_on.wait(30), "the next epoch waited for the checkpoint"
+        write(self, arrays, position)
+
+    def telling(self, epoch, *rest):
+        if epoch == 2:
+            gone_on.set()
+        record(self, epoch, *rest)
+
+    monkeypatch.setattr(Checkpoints, "_write", late)
+    monkeypatch.setattr(MetricsLog, "record", telling)
+    whole = run_toy(epochs=2)
+    # The first checkpoint is of its own moment, whatever the steps did meanwhile.
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "2000000")
+    assert_same(run_toy(epochs=2), whole)
+
+
 def test_a_full_disk_is_seen_before_writing(run_toy, tmp_path, monkeypatch):
     run_toy(epochs=1)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5000))

@@ -2,17 +2,15 @@
 
 A checkpoint is a folder named by its place in millionths of an epoch: `3000000` after three. It
 appears under that name only when whole; whatever a killed writer left has another name and is
-never picked.
+never picked. A fit has them written behind its back, from a copy, while its steps go on.
 """
 
 import contextlib
-import logging
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +21,15 @@ from jaxtyping import PyTree
 from vitreous.errors import InputError
 from vitreous.files import is_writer
 from vitreous.particles.device_data import fetch
+from vitreous.training.background import Background, quiet_threads
 from vitreous.training.distributed import wait_for_all
-from vitreous.training.position import Position
+from vitreous.training.position import Position, replaced
 
 # Left free on the disk for logs and the index of the checkpoint itself.
 _SPARE_BYTES = 1 << 20
 # How often, and with what pause in seconds, a folder still being written to is swept again.
 _SWEEPS = 40
 _SWEEP_PAUSE = 0.1
-
-
-@contextlib.contextmanager
-def _quiet_writer() -> Iterator[None]:
-    """Keep Orbax's threads from printing an exception that reaches us anyway."""
-    hook, log = threading.excepthook, logging.getLogger("absl")
-    disabled = log.disabled
-    threading.excepthook = lambda _: None
-    log.disabled = True
-    try:
-        yield
-    finally:
-        threading.excepthook, log.disabled = hook, disabled
 
 
 def name_leaves(state: PyTree) -> dict[str, Any]:
@@ -92,15 +78,20 @@ def fill_leaves(template: PyTree, arrays: dict[str, np.ndarray], prefix: str = "
 def _to_host(leaf: Any) -> np.ndarray:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
-    return np.asarray(fetch(leaf))
+    # A copy: on CPUs what is fetched is the memory that the next step overwrites.
+    return np.array(fetch(leaf))
 
 
 class Checkpoints:
-    """The checkpoints in one folder, oldest first."""
+    """The checkpoints in one folder, oldest first.
+
+    Whatever is asked of them waits for the one that is being written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._positions: dict[int, Position] = {}
+        self._behind = Background()
 
     @cached_property
     def _manager(self):
@@ -125,6 +116,10 @@ class Checkpoints:
 
     def positions(self) -> list[Position]:
         """List where the whole checkpoints stand, oldest first; sees those of another process."""
+        self.wait()
+        return self._listed()
+
+    def _listed(self) -> list[Position]:
         if not self.folder.is_dir():
             return []
         self._manager.reload()
@@ -155,10 +150,44 @@ class Checkpoints:
 
         **Raises:** `InputError` if the disk is full or the folder cannot be written.
         """
+        self.save_behind(state, position)
+        self.wait()
+        wait_for_all("checkpoint")
+
+    def save_behind(self, state: PyTree, position: Position) -> None:
+        """Copy the state and return while it is written; `wait` tells that it lies there.
+
+        One that is still being written is waited for: of two copies there would be room for one.
+
+        **Raises:** `InputError` if the last one could not be written.
+        """
+        self.wait()
         arrays = {name: _to_host(leaf) for name, leaf in name_leaves(state).items()}
         if is_writer():
-            self._write(arrays, position)
-        wait_for_all("checkpoint")
+            self._behind.do(partial(self._write, arrays, position))
+
+    def check(self) -> None:
+        """Raise `InputError` if a checkpoint written behind has failed by now; does not wait."""
+        self._behind.check()
+
+    def wait(self) -> None:
+        """Wait until everything is written, and what it replaces is gone.
+
+        **Raises:** `InputError` if it could not be.
+        """
+        self._behind.wait()
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """Leave nothing half done at the end of a block, however it ends."""
+        try:
+            yield
+        except BaseException:
+            # The first failure is the one to tell.
+            with contextlib.suppress(InputError):
+                self.wait()
+            raise
+        self.wait()
 
     def _write(self, arrays: dict[str, np.ndarray], position: Position) -> None:
         import orbax.checkpoint as ocp
@@ -173,7 +202,7 @@ class Checkpoints:
         if free < 1.1 * need + _SPARE_BYTES:
             raise self._cannot_write(f"{need >> 20} MiB needed, {free >> 20} MiB free")
         try:
-            with _quiet_writer():
+            with quiet_threads():
                 self._manager.save(
                     position.number,
                     args=ocp.args.Composite(
@@ -183,7 +212,7 @@ class Checkpoints:
                     force=True,
                 )
         except BaseException as error:
-            self.remove_leftovers()
+            self._sweep()
             if isinstance(error, Exception):
                 raise self._cannot_write(str(error).splitlines()[0][:200]) from error
             raise
@@ -199,6 +228,7 @@ class Checkpoints:
         """Read the arrays of a checkpoint by their path."""
         import orbax.checkpoint as ocp
 
+        self.wait()
         try:
             read = self._manager.restore(
                 position.number, args=ocp.args.Composite(state=ocp.args.StandardRestore())
@@ -225,20 +255,16 @@ class Checkpoints:
         return positions[-1]
 
     def prune(self, keep: int | None = None) -> None:
-        """Delete what the newest checkpoint replaces.
+        """Delete what the newest checkpoint replaces, behind, once that is written.
 
         Of the older ones within an epoch none stays; of those after an epoch, with the newest,
         the last `keep`, or all.
         """
-        if not is_writer():
-            return
-        *older, newest = self.positions()
-        finished = [p for p in older if p.step == 0]
-        spare = [p for p in older if p.step]
-        if keep is not None:
-            stay = max(keep - (newest.step == 0), 0)
-            spare += finished[: max(len(finished) - stay, 0)]
-        for position in spare:
+        if is_writer():
+            self._behind.do(partial(self._prune, keep))
+
+    def _prune(self, keep: int | None) -> None:
+        for position in replaced(self._listed(), keep):
             self._delete(position.number)
 
     def _delete(self, number: int) -> None:
@@ -251,6 +277,10 @@ class Checkpoints:
 
     def remove_leftovers(self) -> None:
         """Delete what a killed or failed writer left behind."""
+        self.wait()
+        self._sweep()
+
+    def _sweep(self) -> None:
         for _ in range(_SWEEPS):
             left = list(self.folder.glob("*.orbax-checkpoint-tmp*"))
             for path in left:

@@ -62,6 +62,7 @@ def fit(
         run_log(run.path),
         stop_on_signal() as stop,
         matmul_precision(options.precision, platform),
+        run.checkpoints.settled(),
     ):
         return _fit_in_memory(method, data, run, options, on_checkpoint, stop)
 
@@ -154,6 +155,7 @@ class _Fit:
                 position = 0
         if console is not None:
             console.print(str(run.path), style="dim", markup=False, highlight=False)
+        run.checkpoints.wait()
         wait_for_all("end of fit")
         return self.stepper.seen_by_all(arrays)
 
@@ -195,6 +197,7 @@ class _Fit:
             # The metrics of a block are read while the next one runs: no gap on the device.
             self._read_pending()
             self.pending = lambda f=first, c=count, get=fetch: self._read(plan, epoch, f, c, get())
+            self.run.checkpoints.check()
             wish = self._agree(stop)
             if wish > _SAVE or (wish == _SAVE and under_way.position < self.steps):
                 self._read_pending()
@@ -266,15 +269,18 @@ class _Fit:
         )
 
     def _save(self, arrays: PyTree, epoch: int, step: int) -> None:
-        """Write a checkpoint, then remove those it replaces."""
+        """Have a checkpoint written while the fit goes on, and those it replaces removed."""
         position = self._position(epoch, step)
         check_weights(arrays, position, self.run.checkpoints.latest)
-        self.run.checkpoints.save(arrays, position)
+        self.run.checkpoints.save_behind(arrays, position)
         self.run.checkpoints.prune(self.options.keep)
         self.last_checkpoint = time.monotonic()
 
     def _interrupt(self, kind: signal.Signals, epoch: int, step: int) -> None:
         self.log.plot()
+        # Only now may it be said that there is something to go on from.
+        self.run.checkpoints.wait()
+        wait_for_all("stopped")
         raise Interrupted(
             f"stopped by {kind.name} after epoch {epoch}, step {step} of {self.steps}; "
             f"continue with: {self.options.resume_command}"

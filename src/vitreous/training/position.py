@@ -1,5 +1,6 @@
 """Where a fit stands in its stream of batches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitreous.errors import InputError
@@ -43,3 +44,20 @@ class Position:
                 raise InputError(
                     f"{name}: stopped within an epoch with {field} {mine}, cannot go on with {new}"
                 )
+
+
+def replaced(positions: Sequence[Position], keep: int | None) -> list[Position]:
+    """Choose the checkpoints that the newest one replaces.
+
+    **Arguments:** `positions`: oldest first. `keep`: how many stay of those after an epoch, None
+    for all. Of older ones within an epoch none does.
+    """
+    if not positions:
+        return []
+    *older, newest = positions
+    finished = [position for position in older if position.step == 0]
+    spare = [position for position in older if position.step]
+    if keep is not None:
+        stay = max(keep - (newest.step == 0), 0)
+        spare += finished[: max(len(finished) - stay, 0)]
+    return spare
