@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitreous.cli.abinit_flags import ModelFlags, chosen
+from vitreous.cli.fit_flags import ImageFlags, PlaceFlags
 from vitreous.cli.grouped import grouped
 from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags
-from vitreous.cli.train_flags import ImageFlags, PlaceFlags
 from vitreous.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import typer
 
 from vitreous.cli.grouped import grouped
 from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags, Particles
+from vitreous.cli.subspace_flags import ComponentFlags, IterationFlags, SeriesFlags
 from vitreous.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,35 +25,13 @@ def train_subspace(
     outdir: Annotated[Path, typer.Option("-o", "--outdir", help="Folder of the run.")],
     which: ParticleFlags,
     sign: ContrastFlags,
-    zdim: Annotated[
-        int | None, typer.Option("--zdim", help="Components [as many as half sets share].")
-    ] = None,
+    components: ComponentFlags,
+    course: IterationFlags,
+    series: SeriesFlags,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --outdir, as it was started.")
     ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a run in --outdir.")] = False,
-    max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell [14].")] = None,
-    iterations: Annotated[int, typer.Option("-n", help="EM iterations a stage.")] = 2,
-    contrast: Annotated[bool, typer.Option(help="Let the contrast of images vary.")] = False,
-    focus_mask: Annotated[
-        Path | None, typer.Option(help="Map that is 1 where components may be.")
-    ] = None,
-    particle_diameter: Annotated[float | None, typer.Option(help="Å [measured].")] = None,
-    refine_poses: Annotated[bool, typer.Option(help="Correct small pose errors.")] = False,
-    online: Annotated[bool, typer.Option(help="Learn from blocks of images first.")] = False,
-    block: Annotated[int, typer.Option(help="Images a block.")] = 10000,
-    keep_all: Annotated[
-        bool, typer.Option("--keep-all", help="Keep components half sets do not share.")
-    ] = False,
-    ntilts: Annotated[
-        int | None, typer.Option(min=1, help="Tilts a particle, first exposed first [all].")
-    ] = None,
-    dose_per_tilt: Annotated[
-        float | None, typer.Option(min=0, help="e/Å² of each tilt [from the file].")
-    ] = None,
-    angle_per_tilt: Annotated[
-        float, typer.Option(help="Tilt step in degrees, where the file has no scale factors.")
-    ] = 3.0,
     lazy: Annotated[bool, typer.Option(help="Stream images from disk.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     analysis: Annotated[bool, typer.Option(help="Analyze at the end.")] = True,
@@ -74,22 +53,10 @@ def train_subspace(
     from vitreous.training.inputs import DataOptions
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    config = SubspaceConfig(
-        zdim=zdim,
-        max_shell=max_shell,
-        iterations=iterations,
-        contrast=contrast,
-        focus_mask=None if focus_mask is None else str(focus_mask),
-        particle_diameter=particle_diameter,
-        refine_poses=refine_poses,
-        online=online,
-        block=block,
-        keep_all=keep_all,
-        dose_per_tilt=dose_per_tilt,
-        angle_per_tilt=angle_per_tilt,
-        seed=seed,
-    )
-    data = DataOptions(**which.arguments(), contrast=sign.contrast(), lazy=lazy, tilts=ntilts)
+    given = components.settings() | course.settings() | series.settings()
+    config = SubspaceConfig(**given, seed=seed)
+    tilts = series.ntilts
+    data = DataOptions(**which.arguments(), contrast=sign.contrast(), lazy=lazy, tilts=tilts)
     with Stages() as stages:
         run = train(
             particles,

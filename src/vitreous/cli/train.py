@@ -8,8 +8,9 @@ import typer
 
 from vitreous.cli.common import resume_command
 from vitreous.cli.grouped import grouped
+from vitreous.cli.network_flags import EncoderFlags
 from vitreous.cli.particle_flags import Particles
-from vitreous.cli.train_flags import EncoderFlags, PoseFlags, TrainFlags
+from vitreous.cli.train_flags import PoseFlags, TrainFlags
 from vitreous.errors import InputError
 
 OutDir = Annotated[Path, typer.Option("-o", "--outdir", help="Folder of the run.")]
@@ -171,7 +172,8 @@ def _train(
         **flags.tilts.arguments(),
         **images.arguments(),
         contrast=flags.sign.contrast(),
-        cache=str(outdir.absolute() / "cache") if images.cache else None,
+        cache=None if images.cache is False else str(outdir.absolute() / "cache"),
+        cache_always=images.cache is True,
     )
     options = FitOptions(
         checkpoint_every=place.checkpoint,

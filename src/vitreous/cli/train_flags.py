@@ -1,4 +1,4 @@
-"""Options of `train-vae`, `train-dec` and `train-nn`, grouped by what they speak of."""
+"""Options of `train-vae`, `train-dec` and `train-nn`: how they learn, and all of them together."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,87 +6,11 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from vitreous.cli.fit_flags import ImageFlags, RunFlags
+from vitreous.cli.network_flags import DecoderFlags
 from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags
-from vitreous.errors import InputError
 
 _HIDDEN: dict[str, Any] = {"hidden": True}
-
-
-@dataclass(frozen=True)
-class PlaceFlags:
-    """Where the run lives, and how it is gone on with."""
-
-    panel: ClassVar[str] = "Run"
-    load: Annotated[
-        str | None,
-        typer.Option("--load", help="Go on with the run in --outdir: 'latest' or a path in it."),
-    ] = None
-    resume: Annotated[bool, typer.Option("--resume", help="The same as --load latest.")] = False
-    overwrite: Annotated[bool, typer.Option(help="Replace a run that --outdir holds.")] = False
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More lines in the log.")] = False
-
-    def goes_on(self, outdir: Path) -> bool:
-        """Say whether an earlier run is gone on with.
-
-        **Raises:** `InputError` if `--load` names something outside the run.
-        """
-        if self.load not in (None, "latest"):
-            target = Path(self.load).resolve()
-            if outdir.resolve() not in (target, *target.parents):
-                raise InputError(f"--load {self.load}: not inside --outdir {outdir}")
-        return self.resume or self.load is not None
-
-
-@dataclass(frozen=True)
-class RunFlags(PlaceFlags):
-    """How often a run is saved and reported on, too."""
-
-    checkpoint: Annotated[int, typer.Option(help="Save every so many epochs.")] = 1
-    log_interval: Annotated[int, typer.Option(help="Report about every so many images.")] = 1000
-
-
-@dataclass(frozen=True)
-class ImageFlags:
-    """How images are prepared and held."""
-
-    panel: ClassVar[str] = "Images"
-    window: Annotated[bool, typer.Option("--window/--no-window", help="Soft round window.")] = True
-    window_radius: Annotated[
-        float, typer.Option("--window-r", help="Where the window begins to fall (of half a box).")
-    ] = 0.85
-    norm: Annotated[
-        tuple[float, float] | None,
-        typer.Option("--norm", help="Mean and standard deviation of the images [measured]."),
-    ] = None
-    lazy: Annotated[bool, typer.Option(help="Stream images from disk even if they would fit.")] = (
-        False
-    )
-    cache: Annotated[
-        bool,
-        typer.Option("--cache", help="Copy them into one file beside the run; stream from there."),
-    ] = False
-    shuffler_size: Annotated[
-        int,
-        typer.Option(help="With --lazy: read runs of neighbouring images (for spinning disks)."),
-    ] = 0
-    max_threads: Annotated[int, typer.Option("--max-threads", help="Threads that read images.")] = 4
-    storage: Annotated[
-        str, typer.Option(help="Of images held on the device: float32, bfloat16 or float16.")
-    ] = "float32"
-    devices: Annotated[
-        int | None, typer.Option(help="Devices that share the images [all there are].")
-    ] = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the fields of `DataOptions` that these options decide."""
-        return {
-            "devices": self.devices,
-            "window_radius": self.window_radius if self.window else None,
-            "normalization": self.norm,
-            "lazy": self.lazy,
-            "storage": self.storage,
-        }
 
 
 @dataclass(frozen=True)
@@ -165,45 +89,6 @@ class PoseFlags:
 
 
 @dataclass(frozen=True)
-class EncoderFlags:
-    """The network from an image to its latent."""
-
-    panel: ClassVar[str] = "Encoder"
-    encode_mode: Annotated[
-        str | None,
-        typer.Option(
-            "--encode-mode",
-            help="lift, resid, mlp or conv [lift]; of tilts in order: tilt, tilt-pixels.",
-        ),
-    ] = None
-    enc_layers: Annotated[int, typer.Option("--enc-layers", "--qlayers", help="Hidden layers.")] = 3
-    enc_dim: Annotated[int, typer.Option("--enc-dim", "--qdim", help="Nodes a layer.")] = 256
-    enc_mask: Annotated[
-        int | None,
-        typer.Option("--enc-mask", help="Outermost shell the encoder sees, -1 for all [14]."),
-    ] = None
-    t_emb_dim: Annotated[
-        int, typer.Option("--t-emb-dim", help="With tilt-pixels: numbers that tell of an image.")
-    ] = 64
-    tlayers: Annotated[
-        int, typer.Option("--tlayers", help="With tilt: hidden layers over all images.")
-    ] = 3
-    tdim: Annotated[int, typer.Option("--tdim", help="With tilt: nodes of such a layer.")] = 256
-    use_real: Annotated[bool, typer.Option("--use-real", **_HIDDEN)] = False
-
-    def settings(self) -> dict[str, Any]:
-        """Return fields of `LatentConfig`."""
-        return {
-            "encoder_layers": self.enc_layers,
-            "encoder_width": self.enc_dim,
-            "encoder_band": self.enc_mask,
-            "tilt_embedding": self.t_emb_dim,
-            "tilt_layers": self.tlayers,
-            "tilt_width": self.tdim,
-        }
-
-
-@dataclass(frozen=True)
 class TiltFlags:
     """What of a tilt series is used; such tables are recognised by themselves."""
 
@@ -248,50 +133,6 @@ class TiltFlags:
             "dose_per_tilt": self.dose_per_tilt,
             "angle_per_tilt": self.angle_per_tilt,
         }
-
-
-@dataclass(frozen=True)
-class DecoderFlags:
-    """The network from a latent to a volume, and what it is told beforehand."""
-
-    panel: ClassVar[str] = "Decoder"
-    dec_layers: Annotated[
-        int, typer.Option("--dec-layers", "--players", "--layers", help="Hidden layers.")
-    ] = 3
-    dec_dim: Annotated[int, typer.Option("--dec-dim", "--pdim", "--dim", help="Nodes a layer.")] = (
-        256
-    )
-    pe_type: Annotated[
-        str, typer.Option("--pe-type", help="Positional encoding; see the docs.")
-    ] = "gaussian"
-    pe_dim: Annotated[int | None, typer.Option("--pe-dim", help="Frequencies an axis [D/2].")] = (
-        None
-    )
-    feat_sigma: Annotated[
-        float, typer.Option("--feat-sigma", help="Scale of gaussian encoding.")
-    ] = 0.5
-    domain: Annotated[str, typer.Option("--domain", help="fourier or hartley.")] = "fourier"
-    activation: Annotated[str, typer.Option("--activation", help="relu or leaky_relu.")] = "relu"
-    consensus: Annotated[
-        bool | None,
-        typer.Option(
-            "--consensus/--no-consensus",
-            help="Model the change from a consensus map [yes; train-nn: no].",
-        ),
-    ] = None
-    particle_diameter: Annotated[
-        float | None,
-        typer.Option("--particle-diameter", help="Å; density beyond is 0 [measured]."),
-    ] = None
-    support: Annotated[
-        bool, typer.Option("--support/--no-support", help="Set the solvent of volumes to 0.")
-    ] = True
-    whiten: Annotated[
-        bool, typer.Option("--whiten/--no-whiten", help="Divide by the noise spectrum.")
-    ] = True
-    max_shell: Annotated[int | None, typer.Option(help="Outermost Fourier shell used [all].")] = (
-        None
-    )
 
 
 @dataclass(frozen=True)
