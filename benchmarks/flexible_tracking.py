@@ -97,10 +97,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     from vitreous.methods.flexible.starts.landscape_start import start_from_landscape
-    from vitreous.methods.registry import landscape_fitter
     from vitreous.reconstruction.half_sets import half_sets
     from vitreous.reconstruction.kernel_regression import KernelRegression
     from vitreous.reconstruction.masks import spherical_mask
+    from vitreous.training.registry import landscape_fitter
 
     folder = args.data / "particles" / "igg-64"
     data = prepare(folder / "particles.star")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vitreous.methods import registry
+from vitreous.training import registry
 from vitreous.training.checkpoint import Position
 from vitreous.training.run import Latents, Run
 

@@ -18,8 +18,8 @@ from vitreous.dashboard.app import build_app
 from vitreous.dashboard.guard import Keys
 from vitreous.dashboard.session import Session
 from vitreous.geometry.rotations import euler_to_matrix
-from vitreous.methods import registry
 from vitreous.particles.stack import write_stack
+from vitreous.training import registry
 from vitreous.training.checkpoint import Checkpoints
 from vitreous.training.position import Position
 

@@ -23,7 +23,7 @@ from vitreous.analysis.volume_space import VolumeSpace
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
 from vitreous.maps import read_map, write_map
-from vitreous.methods import registry
+from vitreous.training import registry
 
 
 @pytest.fixture
@@ -46,14 +46,22 @@ def test_views_that_a_run_lacks_say_how_to_get_them(client, monkeypatch):
     assert "no Gaussians" in told(answer)
     # The seam: one line of the registry.
     monkeypatch.setitem(registry.GAUSSIANS, "balls", "test_server_states:gaussians")
-    found = client.get("/api/flexible/gaussians?particle=4").json()
-    assert found == {"positions": [[1, 2, 3]], "displacements": [[0.5, 0, 0]], "widths": [2]}
+    for query in ("z=1,0.5,2", "axes=z2&z=0.5&particle=4"):
+        found = client.get(f"/api/flexible/gaussians?{query}").json()
+        assert found == {"positions": [[1, 2, 3]], "displacements": [[0.5, 0, 0]], "widths": [2]}
+    assert "say which" in told(client.get("/api/flexible/gaussians"))
     assert client.get("/api/run").json()["can"]["flexible"]
 
 
-def gaussians(run, z):
-    assert z.shape == (1, DIMENSIONS)
-    return np.array([[1.0, 2, 3]]), np.array([[0.5, 0, 0]]), np.array([2.0])
+def gaussians(run, epoch):
+    """They are those of the epoch that volumes are decoded with."""
+    assert epoch == 2
+
+    def at(z):
+        assert z.shape == (1, DIMENSIONS)
+        return np.array([[1.0, 2, 3]]), np.array([[z[0, 1], 0, 0]]), np.array([2.0])
+
+    return at
 
 
 def test_a_landscape_is_shown_as_it_was_found(tmp_path, as_map):

@@ -5,10 +5,10 @@ import pytest
 from toy import toy_table
 
 from vitreous.errors import InputError
-from vitreous.methods import registry
 from vitreous.particles import read_particles
 from vitreous.particles.peer_pickles import read_pose_pickle
 from vitreous.particles.stack import write_stack
+from vitreous.training import registry
 from vitreous.training.pose_files import save_poses
 from vitreous.training.run import Latents, Run
 

@@ -38,8 +38,8 @@ def eval_images(
     from vitreous.cli.common import start_jax
 
     start_jax()
-    from vitreous.methods.registry import evaluator
     from vitreous.training.inputs import DataOptions
+    from vitreous.training.registry import evaluator
     from vitreous.training.run import Run
     from vitreous.training.unseen import write_unseen
 

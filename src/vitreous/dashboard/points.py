@@ -22,6 +22,33 @@ def read_point(text: str) -> Float32[np.ndarray, " d"]:
     return values.astype(np.float32)
 
 
+def asked_point(
+    session: Session,
+    particle: int | None,
+    z: str | None,
+    cluster: int | None,
+    axes: str | None = None,
+) -> Float32[np.ndarray, " d"]:
+    """Find the latent that a request means: of a particle, a point, a cluster, a place of the plot.
+
+    **Raises:** `InputError` if it names none, or one that is not there.
+    """
+    if axes is not None and z is not None:
+        return point_on_axes(session, axes.split(","), read_point(z), particle)
+    if particle is not None:
+        return session.z_of(particle)
+    if z is not None:
+        return read_point(z)
+    if cluster is not None:
+        mask = session.rules().mask({"cluster": [cluster]})
+        if not mask.any():
+            raise InputError(f"cluster {cluster}: no particle is in it")
+        # The particle nearest to the middle: a mean of latents may lie where none is.
+        members = session.latents().z[mask]
+        return members[np.argmin(np.sum((members - members.mean(axis=0)) ** 2, axis=1))]
+    raise InputError("say which volume: particle, z, cluster or consensus")
+
+
 def point_on_axes(
     session: Session, names: list[str], place: Float32[np.ndarray, " k"], particle: int | None
 ) -> Float32[np.ndarray, " d"]:

@@ -18,9 +18,9 @@ from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.files import atomic_path, is_writer, write_text
-from vitreous.methods.registry import decoder_loader
 from vitreous.training.checkpoint import Checkpoints
 from vitreous.training.distributed import wait_for_all
+from vitreous.training.registry import decoder_loader
 
 # What an older run left that a new one in its place would take for its own.
 _CONTENTS = (

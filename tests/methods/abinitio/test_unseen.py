@@ -4,12 +4,12 @@ import numpy as np
 
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.outputs import write_found
-from vitreous.methods.registry import evaluator
 from vitreous.metrics import pose_errors
 from vitreous.particles import read_particles
 from vitreous.particles.stack import write_stack
 from vitreous.simulation.blobs import PIXEL_SIZE, blob_set
 from vitreous.training.inputs import DataOptions
+from vitreous.training.registry import evaluator
 from vitreous.training.run import Run
 from vitreous.training.unseen import write_unseen
 

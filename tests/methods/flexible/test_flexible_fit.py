@@ -11,10 +11,10 @@ from vitreous.errors import InputError
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.fit import optimize_deformations
 from vitreous.methods.flexible.run_files import load_flexible
-from vitreous.methods.registry import evaluator, gaussian_model
 from vitreous.simulation.hinges import HingeTrial, hinge_set, write_hinge_set
 from vitreous.training.fit import FitOptions
 from vitreous.training.inputs import DataOptions
+from vitreous.training.registry import evaluator, gaussian_model
 from vitreous.training.run import Run
 
 # The arm swings by half a pixel, root mean square; SNR 10 makes up for few images.
@@ -57,7 +57,7 @@ def test_a_run_decodes_tells_of_unseen_images_and_of_its_gaussians(run, particle
     again = evaluator("flexible")(run, particles, DataOptions())
     # The same search on the same images, but for the noise that every optics group had.
     np.testing.assert_allclose(again.latents.mean, run.latents().mean, atol=0.05)
-    positions, moved, widths = gaussian_model("flexible")(run, np.zeros((1, 1), np.float32))
+    positions, moved, widths = gaussian_model("flexible")(run, 8)(np.zeros((1, 1), np.float32))
     assert positions.shape == (60, 3)
     assert not moved.any()
     assert (widths > 0).all()

@@ -13,11 +13,11 @@ from vitreous.geometry.rotations import geodesic_distance, rotation_vector_to_ma
 from vitreous.methods.latent.config import LatentConfig
 from vitreous.methods.latent.decode import load_method
 from vitreous.methods.latent.fit import DataOptions, train
-from vitreous.methods.registry import evaluator
 from vitreous.metrics.truth import read_truth, score_latent
 from vitreous.metrics.volume_fsc import per_image_auc
 from vitreous.particles import read_latent_pickle, read_map, read_particles
 from vitreous.training.fit import FitOptions
+from vitreous.training.registry import evaluator
 from vitreous.training.run import Run
 from vitreous.training.unseen import write_unseen
 

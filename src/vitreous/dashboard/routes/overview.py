@@ -8,7 +8,7 @@ from vitreous.dashboard.answers import array_answer
 from vitreous.dashboard.routes.landscape import landscape_folder
 from vitreous.dashboard.session import Session
 from vitreous.dashboard.table_files import LARGE
-from vitreous.methods.registry import gaussian_model
+from vitreous.training.registry import gaussian_model
 
 _PATIENCE = 0.5
 

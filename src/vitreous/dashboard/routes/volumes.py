@@ -9,12 +9,11 @@ from fastapi import APIRouter, Response
 
 from vitreous.analysis.selecting import INDICES
 from vitreous.dashboard.answers import command_header, finite, map_answer
-from vitreous.dashboard.points import point_on_axes, read_point
+from vitreous.dashboard.points import asked_point
 from vitreous.dashboard.recent import Recent
 from vitreous.dashboard.routes.selecting import Chosen
 from vitreous.dashboard.rules import Rule
 from vitreous.dashboard.session import Session
-from vitreous.errors import InputError
 
 _KEPT = 6
 
@@ -44,10 +43,7 @@ def volume_routes(session: Session) -> APIRouter:
         if consensus:
             found, command = maps.consensus(session.store)
             return map_answer(found, size, command)
-        if axes is not None and z is not None:
-            point = point_on_axes(session, axes.split(","), read_point(z), particle)
-        else:
-            point = _place(session, particle, z, cluster)
+        point = asked_point(session, particle, z, cluster, axes)
         return map_answer(maps.decode(point), size, maps.command(point))
 
     @routes.post("/regress")
@@ -102,21 +98,3 @@ def _command(session: Session, rule: Rule) -> str:
         words += ["--selection", "chosen.txt"]
     words += moved if epoch is None else ["--epoch", str(epoch), *moved]
     return first + shlex.join([*words, "-o", "chosen"])
-
-
-def _place(
-    session: Session, particle: int | None, z: str | None, cluster: int | None
-) -> np.ndarray:
-    """Find the latent that a request means."""
-    if particle is not None:
-        return session.z_of(particle)
-    if z is not None:
-        return read_point(z)
-    if cluster is not None:
-        mask = session.rules().mask({"cluster": [cluster]})
-        if not mask.any():
-            raise InputError(f"cluster {cluster}: no particle is in it")
-        # The particle nearest to the middle: a mean of latents may lie where none is.
-        members = session.latents().z[mask]
-        return members[np.argmin(np.sum((members - members.mean(axis=0)) ** 2, axis=1))]
-    raise InputError("say which volume: particle, z, cluster or consensus")

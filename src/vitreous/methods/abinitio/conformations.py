@@ -21,11 +21,11 @@ from vitreous.methods.abinitio.halves import Halves, one_pass
 from vitreous.methods.abinitio.low_resolution import Estimate
 from vitreous.methods.abinitio.reference import low_passed
 from vitreous.methods.abinitio.setting import Setting
-from vitreous.methods.registry import landscape_fitter
 from vitreous.particles.device_data import put_columns
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.common_frame import common_frame
 from vitreous.reconstruction.volume_alignment import Alignment, align_volumes
+from vitreous.training.registry import landscape_fitter
 
 logger = logging.getLogger(__name__)
 

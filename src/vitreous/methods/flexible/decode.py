@@ -1,5 +1,9 @@
 """Maps, and places of Gaussians, at any latent of a flexible run: what the registry asks for."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -36,11 +40,24 @@ def half_decoder(run: Run, half: int, epoch: int | None = None) -> GaussianDecod
     return GaussianDecoder(model, run.box, run.pixel_size, scale)
 
 
-def gaussians_at(
-    run: Run, z: Float[np.ndarray, "1 d"]
-) -> tuple[Float[np.ndarray, "g 3"], Float[np.ndarray, "g 3"], Float[np.ndarray, " g"]]:
-    """Return where the Gaussians of half 1 rest, how far `z` moves them, and their widths, Å."""
-    model = load_flexible(run).halves[0]
-    positions = model.gaussians.positions
-    moved = model.deformation(positions, jnp.asarray(z, jnp.float32))[0]
-    return np.asarray(positions), np.asarray(moved), np.asarray(model.gaussians.width)
+class MovedGaussians(NamedTuple):
+    """Hold where Gaussians rest, how far a latent moves them, and their widths, all in Å."""
+
+    positions: Float[np.ndarray, "g 3"]
+    displacements: Float[np.ndarray, "g 3"]
+    widths: Float[np.ndarray, " g"]
+
+
+def load_gaussians(
+    run: Run, epoch: int | None = None
+) -> Callable[[Float[np.ndarray, "1 d"]], MovedGaussians]:
+    """Return the function from a latent (in the frame of half 1) to that half's Gaussians."""
+    model = load_flexible(run, epoch).halves[0]
+    positions, widths = model.gaussians.positions, np.asarray(model.gaussians.width)
+    field = eqx.filter_jit(model.deformation)
+
+    def at(z: Float[np.ndarray, "1 d"]) -> MovedGaussians:
+        moved = field(positions, jnp.asarray(z, jnp.float32))[0]
+        return MovedGaussians(np.asarray(positions), np.asarray(moved), widths)
+
+    return at

@@ -1,6 +1,6 @@
 """A subspace for images whose poses were just found: what `abinit` asks of this method.
 
-Called by name through `methods.registry`, so that neither method knows the other.
+Called by name through `training.registry`, so that neither method knows the other.
 """
 
 from dataclasses import replace

@@ -11,8 +11,8 @@ import { hasWebGL } from "./vtk.js";
 export function volumePanel(store, run, viewport, latent, columns) {
   const follow = check("Follow the pointer", "Decode the particle under the pointer as it moves");
   const overlay = check("Consensus", "The map of all particles, transparent");
-  const points = check("Gaussians", "The model's Gaussians at this particle");
-  const arrows = check("Displacements", "How each Gaussian moved from the mean");
+  const points = check("Gaussians", "The model's Gaussians in this volume");
+  const arrows = check("Displacements", "How each Gaussian is moved from where it rests");
   const number = h("input", { type: "number", min: 0, max: run.particles - 1, placeholder: "particle", class: "number", "aria-label": "Particle to decode" });
   const go = h("form", { class: "row", onsubmit: (event) => {
     event.preventDefault();
@@ -27,11 +27,11 @@ export function volumePanel(store, run, viewport, latent, columns) {
     save.hidden = !viewport.path;
     save.href = viewport.path || "";
     save.download = `${(viewport.label || "volume").toLowerCase().replace(/[^a-z0-9]+/g, "-")}.mrc`;
+    return model();
   };
   const decode = latest(async (particle, quiet) => {
     await viewport.fetch(`api/volume?particle=${particle}`, { label: `Particle ${particle}`, quiet });
-    offer();
-    await model();
+    await offer();
   });
   // The other latents or components stay those of the picked particle; without one they are 0.
   const decodePoint = latest(async ({ axes, labels, isExact, values }) => {
@@ -42,13 +42,16 @@ export function volumePanel(store, run, viewport, latent, columns) {
     await viewport.fetch(path, { label: isExact ? label : `Particle nearest to ${label}` });
     offer();
   });
+  let moved = {};
   const model = latest(async () => {
     const wanted = points.input.checked || arrows.input.checked;
     const scene = viewport.slots.a.scene;
     if (!scene || !run.can.flexible) return;
+    // Maps of selections and the consensus are of no one latent.
+    const query = /^api\/volume(\?(?!consensus).*)$/.exec(viewport.path ?? "")?.[1];
     try {
-      const found = wanted && store.get("cursor") !== null ? await getJson(`api/flexible/gaussians?particle=${store.get("cursor")}`) : null;
-      scene.setGaussians(found, { points: points.input.checked, arrows: arrows.input.checked });
+      if (wanted && query && moved.query !== query) moved = { query, found: await getJson(`api/flexible/gaussians${query}`) };
+      scene.setGaussians(wanted && query ? moved.found : null, { points: points.input.checked, arrows: arrows.input.checked });
       message.textContent = "";
     } catch (error) {
       message.textContent = error.message;

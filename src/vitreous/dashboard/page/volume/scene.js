@@ -129,14 +129,17 @@ export class Scene {
     this.render();
   }
 
-  /** Gaussians as spheres where they are now, arrows from their mean position; null removes both. */
+  /** Gaussians as spheres where they are now, arrows from where they rest; null removes both. */
   setGaussians(model, { points = true, arrows = true } = {}) {
+    model = points || arrows ? model : null;
     if (!model && !this.extras.length) return;
     for (const actor of this.extras) {
       this.renderer.removeActor(actor);
       actor.delete();
     }
     this.extras = [];
+    // They lie inside the surface.
+    this.surfaces.get("main")?.actor.getProperty().setOpacity(model ? 0.3 : 1);
     if (model && points) this.extras.push(this.#spheres(model));
     if (model && arrows && model.displacements?.length) this.extras.push(this.#arrows(model));
     this.extras.forEach((actor) => this.renderer.addActor(actor));

@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from vitreous.errors import InputError
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.starts.landscape_start import start_from_landscape
-from vitreous.methods.registry import landscape_fitter
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.kernel_regression import KernelRegression
 from vitreous.reconstruction.masks import spherical_mask
+from vitreous.training.registry import landscape_fitter
 from vitreous.training.run import Run
 
 logger = logging.getLogger(__name__)

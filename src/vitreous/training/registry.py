@@ -1,4 +1,8 @@
-"""Which methods there are, and how a run of each decodes: one line a method."""
+"""Which methods there are, and how a run of each decodes: names only, one line a method.
+
+It lies beneath the methods, so that a run can be asked for volumes by whoever knows nothing of
+them; what a line names is imported when it is asked for.
+"""
 
 import importlib
 from collections.abc import Callable
@@ -28,10 +32,10 @@ LANDSCAPES: dict[str, str] = {
     "subspace": "vitreous.methods.subspace.found_poses:fit_landscape",
 }
 
-# name → "module:function"; the function takes (run, z (1, d)) and returns positions and
+# name → "module:function"; the function takes (run, epoch) and returns z (1, d) → positions and
 # displacements (g, 3) in Å and widths (g) in Å: what moves, for methods that know.
 GAUSSIANS: dict[str, str] = {
-    "flexible": "vitreous.methods.flexible.decode:gaussians_at",
+    "flexible": "vitreous.methods.flexible.decode:load_gaussians",
 }
 
 
@@ -60,7 +64,7 @@ def landscape_fitter(name: str) -> Callable:
 
 
 def gaussian_model(name: str) -> Callable | None:
-    """Import the function of a method that says where its Gaussians are; None if it has none."""
+    """Import the function `load_gaussians(run, epoch)` of a method; None if it has none."""
     return _found(name, GAUSSIANS, "") if name in GAUSSIANS else None
 
 
