@@ -73,12 +73,24 @@ def test_maps_curves_and_a_verdict(run, folder, tmp_path) -> None:
 
 
 def test_nothing_undone_is_no_change(run, folder, tmp_path) -> None:
-    words = ("--no-do-deformations", "-o", tmp_path / "plain", "--backprojection-batch-size", "32")
+    words = ("--no-do-deformations", "-o", tmp_path / "plain", "--mask-reconstruction",
+             "--max-difference", "5", "--backprojection-batch-size", "32")  # fmt: skip
+    # As a fit leaves it: on four images in ten the half sets differ by 7 Å.
+    error = np.where(np.arange(TRIAL.count) % 10 < 4, 7.0, 1.0)
+    np.savez(folder / "agreement.npz", particle_error=error)
     status, out, _ = run("deformable-backprojection", folder, *words)
     assert status == 0
     assert "no change" in out
     plain, same = (read_map(tmp_path / "plain" / name) for name in ("plain_map.mrc", "map.mrc"))
     np.testing.assert_array_equal(plain.data, same.data)
+    assert f"{TRIAL.count * 6 // 10} images" in out
+    solvent = read_map(tmp_path / "plain" / "mask_whole.mrc").data == 0
+    assert solvent.any()
+    assert not same.data[solvent].any()
+    assert read_map(tmp_path / "plain" / "map_half1.mrc").data[solvent].any()
+    status, _, err = run("deformable-backprojection", folder, "--max-difference", "0.5")
+    assert (status, len(err)) == (2, 1)
+    assert "leaves no image" in err[0]
 
 
 def test_maps_are_deformed_to_states(run, folder, tmp_path, monkeypatch) -> None:
@@ -122,6 +134,16 @@ def test_what_cannot_be_used(run, folder, tmp_path, monkeypatch, words, told) ->
     status, out, err = run("deformable-backprojection", folder, *words)
     assert (status, out, len(err)) == (2, "", 1)
     assert told in err[0]
+
+
+def test_the_peers_variants_lead_here(run, tmp_path) -> None:
+    status, _, err = run("deformable-backprojection-correction", tmp_path)
+    assert (status, len(err)) == (2, 1)
+    assert "--max-difference" in err[0]
+    for name in ("deformable-backprojection-single", "optimize-inverse-deformations-single"):
+        status, _, err = run(name, tmp_path / "none")
+        assert (status, len(err)) == (2, 1)
+        assert "no run folder" in err[0]
 
 
 def test_a_run_without_a_model(run, tmp_path) -> None:

@@ -71,6 +71,17 @@ def deformable_backprojection(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="The same by its other name.")
     ] = None,
+    mask_reconstruction: Annotated[
+        bool,
+        typer.Option(
+            "--mask-reconstruction/--no-mask-reconstruction",
+            help="Set map.mrc to 0 outside the molecule; half maps stay whole.",
+        ),
+    ] = False,
+    max_difference: Annotated[
+        float | None,
+        typer.Option(min=0, help="Leave out images the half sets differ on by more, Å [none]."),
+    ] = None,
     iterations: Annotated[
         int, typer.Option(min=0, help="Conjugate gradient steps on the normal equations.")
     ] = 0,
@@ -115,13 +126,14 @@ def deformable_backprojection(
             iterations=iterations,
             do_deformations=do_deformations,
             reach=reach,
+            max_difference=max_difference,
             datadir=None if datadir is None else str(datadir),
             seed=seed,
         )
         with Stages() as stages:
             result, verdict = backproject_run(opened, options, stages)
         folder = outdir or opened.path / "backprojection"
-        write_deformed(result, verdict, folder)
+        write_deformed(result, verdict, folder, mask_reconstruction)
         typer.echo(f"{folder}: {result.images:,} images at {result.voxel_size:g} Å/voxel")
         typer.echo(verdict.line)
 

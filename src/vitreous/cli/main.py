@@ -5,6 +5,7 @@ file costs milliseconds; a command imports JAX only when it runs.
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import typer
 
 from vitreous import __version__
 from vitreous.cli.lists import spread_lists
+from vitreous.cli.peer_names import ALIASES, REPLACED
 from vitreous.errors import InputError, Interrupted
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -130,23 +132,21 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 # Commands that share their work between processes; of all others the first process runs alone.
-SHARED = {"backproject-voxel", "doctor", "train-dec", "train-nn", "train-subspace", "train-vae"}
-
-# Names the peers use for the same command.
-ALIASES = {
-    "parse-pose-cs": "parse-pose-csparc",
-    "parse-ctf-cs": "parse-ctf-csparc",
-    "concat-pkls": "concat",
-    "filter-mrcs": "filter",
-    "filter-pkl": "filter",
-    "write-cs": "filter-cs",
-    "write-star": "convert",
-    "translate-mrcs": "translate",
-    "view-header": "view",
-    "view-cs-header": "view",
-    "view-mrcs": "view",
+SHARED = {
+    "backproject-voxel",
+    "check",
+    "deformable-backprojection",
+    "doctor",
+    "downsample",
+    "eval-images",
+    "match-template",
+    "optimize-deformations",
+    "regress",
+    "train-dec",
+    "train-nn",
+    "train-subspace",
+    "train-vae",
 }
-
 
 # Variables of which one is set in every process of a launched run; see training/distributed.py.
 _LAUNCHED = {"VITREOUS_PROCESSES", "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE"}
@@ -224,10 +224,13 @@ def _join(requested: str | None) -> None:
     """Join the other processes of a launched run, or leave them what only one can do."""
     from vitreous.training.distributed import find_place, initialise
 
+    place = find_place(os.environ)
     if requested in SHARED:
         initialise()
+        if place is not None and place.process > 0:
+            # What a command says it says once; what goes wrong, wherever it does.
+            sys.stdout = io.StringIO()
         return
-    place = find_place(os.environ)
     if place is not None and place.process > 0:
         sys.exit(0)
 
@@ -236,6 +239,9 @@ def _run(words: list[str]) -> None:
     requested = None
     if words and not words[0].startswith("-"):
         words[0] = words[0].replace("_", "-")
+        if words[0] in REPLACED:
+            typer.echo(f"vitreous: {words[0]}: here vitreous {REPLACED[words[0]]}", err=True)
+            sys.exit(2)
         words[0] = requested = ALIASES.get(words[0], words[0])
     # What follows -- belongs to another program.
     end = words.index("--") if "--" in words else len(words)
@@ -264,6 +270,11 @@ def _run(words: list[str]) -> None:
     if code == _STOPPED:
         typer.echo("vitreous: stopped by Ctrl-C", err=True)
     if isinstance(code, int):
+        if code != _STOPPED and _LAUNCHED.intersection(os.environ):
+            from vitreous.training.distributed import wait_for_end
+
+            # A verdict, not a failure: the others may still be writing it down.
+            wait_for_end()
         sys.exit(code)
 
 

@@ -20,13 +20,16 @@ from vitreous.reconstruction.pictures import PLANES, central_slices
 _COLOURS = "viridis_r"
 
 
-def write_deformed(result: DeformedReconstruction, verdict: Verdict, folder: Path) -> None:
+def write_deformed(
+    result: DeformedReconstruction, verdict: Verdict, folder: Path, masked: bool = False
+) -> None:
     """Write the maps with the motion undone, what they are compared with, and the verdict.
 
     **Arguments:** `folder`: for `map_half1.mrc`, `map_half2.mrc`, `map.mrc`; the same with
     `plain_` before, nothing undone; `motion.mrc` (Å, root mean square); `mask_whole.mrc`,
     `mask_moving.mrc`, `mask_still.mrc`; `local_resolution.mrc`, `plain_local_resolution.mrc`;
-    `fsc.txt`, `fsc.png`, `slices.png`, `verdict.json`.
+    `fsc.txt`, `fsc.png`, `slices.png`, `verdict.json`. `masked`: `map.mrc` and `plain_map.mrc` are
+    0 outside the molecule; half maps stay whole, as correlating them needs.
     """
     size = result.voxel_size
     local = {}
@@ -34,7 +37,10 @@ def write_deformed(result: DeformedReconstruction, verdict: Verdict, folder: Pat
         first, second = (np.asarray(half) for half in made.half_maps)
         write_map(folder / f"{prefix}map_half1.mrc", first, size)
         write_map(folder / f"{prefix}map_half2.mrc", second, size)
-        write_map(folder / f"{prefix}map.mrc", np.asarray(made.volume), size)
+        volume = np.asarray(made.volume)
+        if masked:
+            volume = volume * verdict.regions.whole
+        write_map(folder / f"{prefix}map.mrc", volume, size)
         local[prefix] = _local(made, size)
         write_map(folder / f"{prefix}local_resolution.mrc", local[prefix], size)
     write_map(folder / "motion.mrc", result.amplitude, size)

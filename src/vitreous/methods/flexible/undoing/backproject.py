@@ -11,10 +11,11 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vitreous.errors import InputError
 from vitreous.maps import read_map
+from vitreous.methods.flexible.agreement import AGREEMENT_FILE
 from vitreous.methods.flexible.run_files import FlexibleModel, load_flexible
 from vitreous.particles import ImageSource
 from vitreous.particles.table import ParticleTable
@@ -45,7 +46,8 @@ class BackprojectOptions:
     `mask_file`: map that is 1 where motion is undone. `downsample`: evaluate the field on a grid so
     many times as coarse. `batch`: images at a time. `iterations`: of conjugate gradients.
     `do_deformations`: False undoes nothing: plain backprojection. `reach` (Å): how far from the
-    Gaussians voxels move; None chooses. `datadir`: of the stacks, if moved. `seed`: of the phase
+    Gaussians voxels move; None chooses. `max_difference` (Å): leave out images of which the half
+    sets' models disagree by more. `datadir`: of the stacks, if moved. `seed`: of the phase
     randomisation.
     """
 
@@ -56,6 +58,7 @@ class BackprojectOptions:
     iterations: int = 0
     do_deformations: bool = True
     reach: float | None = None
+    max_difference: float | None = None
     datadir: str | None = None
     seed: int = 0
 
@@ -121,10 +124,16 @@ def backproject_run(
     mask = _read_mask(options.mask_file, model)
     table = with_refined_poses(run.table(options.datadir), model)
     source = ImageSource(table)
+    agreed = _agreed(run, options.max_difference, len(table))
     moved, supports = [], []
     for half in model.halves:
         latents = half.latents if options.do_deformations else np.zeros_like(half.latents)
-        moved.append(MovedImages(half.images, latents, half.deformation))
+        sure = agreed[half.images]
+        if not sure.any():
+            raise InputError(
+                f"--max-difference {options.max_difference:g}: leaves no image of a half set"
+            )
+        moved.append(MovedImages(half.images[sure], latents[sure], half.deformation))
         support = support_of_half(
             model,
             np.asarray(half.gaussians.positions),
@@ -142,6 +151,22 @@ def backproject_run(
     )
     result = reconstruct_deformed(table, source, moved, supports, settings, progress)
     return result, judge(result, options.seed)
+
+
+def _agreed(run: Run, most: float | None, count: int) -> Bool[np.ndarray, " n"]:
+    """Say of which images the half sets' models agree to so many Å.
+
+    **Raises:** `InputError` if that is asked, and nobody has compared them.
+    """
+    if most is None:
+        return np.ones(count, bool)
+    file = run.path / AGREEMENT_FILE
+    if not file.is_file():
+        raise InputError(
+            f"{file}: not there, and --max-difference needs it; finish the fit with --resume"
+        )
+    with np.load(file, allow_pickle=False) as found:
+        return found["particle_error"] <= most
 
 
 def with_refined_poses(table: ParticleTable, model: FlexibleModel) -> ParticleTable:
