@@ -1,16 +1,20 @@
 """A cache of images: the same pixels, made once, and never of another set or half whole."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from vitreous.errors import InputError
+from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles import cache as room
-from vitreous.particles import write_stack
-from vitreous.particles.cache import cache_images
+from vitreous.particles import memory, write_stack
+from vitreous.particles.cache import CachedImages, cache_images
+from vitreous.particles.order import epoch_plan, shuffled_order
 from vitreous.particles.source import ImageSource
 from vitreous.particles.table import ParticleTable
+from vitreous.training.inputs import DataOptions, prepared_images
 
 BOX, COUNT = 8, 60
 
@@ -119,3 +123,39 @@ def test_a_damaged_cache_is_refused(table, tmp_path):
     file.write_bytes(raw[:-4])
     with pytest.raises(InputError, match="bytes instead of"):
         cache_images(ImageSource(table), table, tmp_path / "cache")
+
+
+def test_scattered_images_that_do_not_fit_are_copied_unasked(table, tmp_path, monkeypatch):
+    given = DataOptions(cache=str(tmp_path / "cache"), cache_always=False)
+
+    def prepare(table):
+        pixels = FourierPixels(BOX, 3)
+        return prepared_images(table, ImageSource(table), given, pixels, "white", (0.0, 1.0))
+
+    assert prepare(table).resident
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(memory, "free_device_memory", lambda _: 1000)
+    # A stack read in its own order is as good as a copy.
+    whole = table.replace(stack_id=np.zeros(50, np.int32), image_index=np.arange(50))
+    assert isinstance(prepare(whole).source, ImageSource)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=8 * BOX**2 * 50 - 1))
+    assert isinstance(prepare(table).source, ImageSource), "no room"
+    monkeypatch.undo()
+    monkeypatch.setattr(memory, "free_device_memory", lambda _: 1000)
+    data = prepare(table)
+    assert isinstance(data.source, CachedImages)
+    assert not data.resident
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_selection_is_streamed_in_shuffled_windows(table, tmp_path, cached):
+    # As with --ind, --lazy and --shuffler-size together.
+    given = DataOptions(lazy=True, cache=str(tmp_path / "cache") if cached else None)
+    pixels, source = FourierPixels(BOX, 3), ImageSource(table)
+    data = prepared_images(table, source, given, pixels, "white", (0.0, 1.0))
+    order = shuffled_order(50, 1, 0, 5, 20)
+    assert sorted(order) == list(range(50))
+    assert (np.diff(np.sort(order[20:40])) == 1).mean() > 0.7, "a window is made of runs"
+    plan = epoch_plan(order, 5)
+    images = np.concatenate([np.asarray(x) for x in data.stream(plan, group=4)])
+    np.testing.assert_array_equal(images, source.read(order))

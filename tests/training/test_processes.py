@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from toy_processes import backproject_toy, fit_toy
 
-from vitreous.training import distributed
-from vitreous.training.distributed import Vote, check_same
+from vitreous.errors import InputError
+from vitreous.particles import processes
+from vitreous.particles.processes import check_same
+from vitreous.training.distributed import Vote
 from vitreous.training.launching import launch
 from vitreous.training.run import Run
 
@@ -19,12 +21,15 @@ SCRIPT = Path(__file__).with_name("toy_processes.py")
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
+    fit_toy(folder / "begun", "begun", 1, None)
     launch([sys.executable, str(SCRIPT), str(folder)], 2, folder / "logs")
     return folder
 
 
 # float32 sums over a batch in another order, after a few steps of Adam with values below 1.
 ROUNDING = 2e-6
+# Weights, a table, and the optimiser's count and two moments of each.
+LEAVES = 7
 
 
 def ends(folder: Path) -> list[list[np.ndarray]]:
@@ -44,7 +49,8 @@ def test_every_process_holds_the_same(of_two):
 def test_a_backprojection_is_that_of_one(of_two):
     one = backproject_toy()
     # Sums of 45 images in another order; the voxels' own size is about 1.
-    np.testing.assert_allclose(ends(of_two)[0][-1], one, atol=1e-5 * np.abs(one).max())
+    volume = ends(of_two)[0][LEAVES]
+    np.testing.assert_allclose(volume, one, atol=1e-5 * np.abs(one).max())
 
 
 def test_two_processes_equal_one(of_two, tmp_path):
@@ -55,7 +61,7 @@ def test_two_processes_equal_one(of_two, tmp_path):
             # One device goes on with the checkpoint of two.
             two = fit_toy(of_two / way, way, 2, None)
         else:
-            two = ends(of_two)[0][:-1]
+            two = ends(of_two)[0][:LEAVES]
         for a, b in zip(one, two, strict=True):
             np.testing.assert_allclose(a, b, atol=ROUNDING)
         losses = [
@@ -63,6 +69,15 @@ def test_two_processes_equal_one(of_two, tmp_path):
             for folder in (tmp_path, of_two)
         ]
         np.testing.assert_allclose(*losses, atol=ROUNDING)
+
+
+def test_two_processes_go_on_where_one_has_stopped(of_two, tmp_path):
+    one = fit_toy(tmp_path / "resident", "resident", 2, None)
+    two = ends(of_two)[0][LEAVES + 1 :]
+    assert len(one) == len(two) == LEAVES
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, atol=ROUNDING)
+    assert Run.open(of_two / "begun").epochs() == [1, 2]
 
 
 def test_the_first_process_alone_writes(of_two):
@@ -75,10 +90,8 @@ def test_hosts_that_see_different_files_are_told(monkeypatch):
     # As process 1 would answer if its file were another one.
     check_same("particles", b"alone")
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(
-        distributed, "gather_numbers", lambda mine: np.stack([mine, (mine + 1) % 256])
-    )
-    with pytest.raises(distributed.InputError, match="process 1 sees other particles"):
+    monkeypatch.setattr(processes, "of_every_process", lambda mine: [mine, (mine + 1) % 256])
+    with pytest.raises(InputError, match="process 1 sees other particles"):
         check_same("particles", b"here")
 
 

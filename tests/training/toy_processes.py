@@ -1,6 +1,7 @@
 """Fit the toy set in one of several processes: `toy_processes.py FOLDER`, under `launch`.
 
-`resident` stops after its first epoch; `streamed` runs to its end. All images are backprojected.
+`resident` stops after its first epoch; `streamed` runs to its end; `begun` goes on with what one
+process began. All images are backprojected.
 """
 
 import sys
@@ -19,14 +20,14 @@ from vitreous.training.fit import FitOptions, fit
 from vitreous.training.mesh import data_mesh
 from vitreous.training.run import Run
 
-COUNTS = {"resident": 48, "streamed": 45}
+COUNTS = {"resident": 48, "streamed": 45, "begun": 48}
 
 
 def fit_toy(folder: Path, way: str, epochs: int, mesh) -> list[np.ndarray]:
     """Fit, or go on with a fit; the leaves of the last state."""
     count = COUNTS[way]
     data = PreparedImages.build(
-        toy_table(count), ToySource(count), resident=way == "resident", mesh=mesh
+        toy_table(count), ToySource(count), resident=way != "streamed", mesh=mesh
     )
     made = (folder / "config.yaml").exists()
     run = Run.open(folder) if made else Run.create(folder, {"method": "toy", "images": count})
@@ -48,5 +49,7 @@ if __name__ == "__main__":
     fit_toy(Path(sys.argv[1]) / "resident", "resident", 1, data_mesh())
     leaves = fit_toy(Path(sys.argv[1]) / "streamed", "streamed", 2, data_mesh())
     leaves.append(backproject_toy())
+    if (Path(sys.argv[1]) / "begun").exists():
+        leaves += fit_toy(Path(sys.argv[1]) / "begun", "begun", 2, data_mesh())
     # Every process holds the whole of the last state.
     np.savez(Path(sys.argv[1]) / f"streamed.{jax.process_index()}.npz", *leaves)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vitreous.analysis.run_images import image_scale, prepare_run_images
+from vitreous.analysis.run_images import image_scale, prepare_run_images, share_run_images
 from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.particles import write_map
@@ -61,17 +61,20 @@ def open_regression(
     lazy: bool = False,
     shared: bool = True,
     datadir: str | os.PathLike | None = None,
+    together: bool = False,
 ) -> RunRegression:
     """Prepare the images of a run for kernel regression, as the run prepared them.
 
     **Arguments:** `shared`: choose bandwidths at several points together first, which makes every
-    later choice steadier. `datadir`: folder of the stacks, if they were moved.
+    later choice steadier. `datadir`: folder of the stacks, if they were moved. `together`: with
+    all devices and processes, which then ask for the same points.
 
     **Raises:** `InputError` if the run has no latents or its particles are gone.
     """
     latent, covariance, contrast = uncertain_latents(run, epoch)
     table = run.table(datadir)
-    data = prepare_run_images(run, table, resident=False if lazy else None)
+    prepare = share_run_images if together else prepare_run_images
+    data = prepare(run, table, resident=False if lazy else None)
     halves = half_sets(len(table), table.half_set, table.particle)
     if table.particle is not None and len(latent) != len(table):
         # One latent a particle: every tilt image stands where its particle does.

@@ -119,7 +119,8 @@ def regress(
         chosen = {name: chosen_by(candidates, name) for name in names}
     made: Iterator = iter(())
     if points:
-        made = regressions(open_regression(opened, epoch, lazy=lazy, datadir=datadir), points)
+        near = open_regression(opened, epoch, lazy=lazy, datadir=datadir, together=True)
+        made = regressions(near, points)
     if chosen:
         made = chain(made, regress_selections(opened, opened.table(datadir), chosen, epoch))
     total = len(points) + len(chosen)

@@ -13,12 +13,14 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 from jaxtyping import Float32
 
 from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.particles.prepare import ImageReader
+from vitreous.particles.processes import check_same
 from vitreous.particles.source import check_finite
 from vitreous.particles.table import ParticleTable
 
@@ -122,6 +124,15 @@ def set_name(table: ParticleTable) -> str:
     for column in columns:
         digest.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
+
+
+def check_same_set(table: ParticleTable) -> None:
+    """Make sure that all processes see the same images, before they share work on them.
+
+    **Raises:** `InputError` in every process if one sees others.
+    """
+    if jax.process_count() > 1:
+        check_same("particles", set_name(table).encode())
 
 
 def _write(

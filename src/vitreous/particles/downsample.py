@@ -6,24 +6,31 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from vitreous.errors import InputError
 from vitreous.files import write_text
 from vitreous.geometry.resample import resample
 from vitreous.maps import Map
 from vitreous.mrc import HEADER_BYTES
+from vitreous.particles.cache import check_same_set
+from vitreous.particles.processes import gather_rows, map_rows, own_share, together
 from vitreous.particles.source import ImageSource, check_finite, rows_by_stack
 from vitreous.particles.stack import StackWriter
 from vitreous.particles.table import ParticleTable
 
 _BATCH_BYTES = 32 << 20
 
-_resample = jax.jit(resample, static_argnums=(1, 2))
+
+@partial(jax.jit, static_argnames="side")
+def _resample(images: Float[Array, "b n n"], side: int) -> Float[Array, "b m m"]:
+    return resample(images, side, 2)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def downsample_particles(
     if path.suffix.lower() not in (".mrcs", ".mrc", ".star", ".txt"):
         raise InputError(f"{path}: the output is .mrcs, .star or .txt")
     _check_box(box, int(table.box.min()), int(table.box.max()))
+    check_same_set(table)
     source = ImageSource(table)
     outputs = _plan_outputs(table, path, chunk, stack_folder)
     smaller = _described(table, box, outputs)
@@ -118,15 +126,19 @@ def downsample_particles(
 def _stream(
     source: ImageSource, rows: np.ndarray, box: int, batch: int, threads: int
 ) -> Iterator[np.ndarray]:
-    """Give resampled images in order while threads read the next ones."""
-    largest = int(source.table.box[rows].max())
-    count = max(1, min(batch, len(rows), _BATCH_BYTES // (4 * largest**2)))
-    batches = [rows[k : k + count] for k in range(0, len(rows), count)]
+    """Give resampled images in order while threads read the next ones.
+
+    Of several processes each reads and resamples its share of every batch.
+    """
+    largest, processes = int(source.table.box[rows].max()), jax.process_count()
+    count = max(1, min(batch, -(-len(rows) // processes), _BATCH_BYTES // (4 * largest**2)))
+    rounds = [rows[k : k + count * processes] for k in range(0, len(rows), count * processes)]
+    batches = [part[own_share(len(part))] for part in rounds]
     workers = max(1, min(threads, os.cpu_count() or 1))
     with ThreadPoolExecutor(workers) as pool:
         pending = deque(pool.submit(_read_by_box, source, part) for part in batches[:workers])
         for k, part in enumerate(batches):
-            groups = pending.popleft().result()
+            groups = together(pending.popleft().result)
             if k + workers < len(batches):
                 pending.append(pool.submit(_read_by_box, source, batches[k + workers]))
             result = np.empty((len(part), box, box), np.float32)
@@ -134,8 +146,8 @@ def _stream(
                 # Always `count` images, so that each box is compiled once.
                 padded = np.zeros((count, *images.shape[1:]), np.float32)
                 padded[: len(images)] = images
-                result[place] = np.asarray(_resample(padded, box, 2))[: len(images)]
-            yield result
+                result[place] = map_rows(partial(_resample, side=box), padded)[: len(images)]
+            yield gather_rows(result, len(rounds[k]))
 
 
 def _read_by_box(source: ImageSource, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -28,7 +28,7 @@ from vitreous.particles.device_data import (
     take_rows,
     write_rows,
 )
-from vitreous.particles.memory import free_device_memory, is_out_of_memory
+from vitreous.particles.memory import fits_devices, is_out_of_memory
 from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan
 from vitreous.particles.prepare import (
     Batch,
@@ -40,15 +40,12 @@ from vitreous.particles.prepare import (
     planes_to_pixels,
     prepare_images,
 )
-from vitreous.particles.processes import least_of_processes
 from vitreous.particles.source import check_finite
 from vitreous.particles.streaming import read_ahead
 from vitreous.particles.table import ParticleTable
 
 logger = logging.getLogger(__name__)
 
-# Room left on the device for the model, its gradients and the work of a step.
-_RESIDENT_SHARE = 0.5
 _CHUNK_BYTES = 64 << 20
 # A step that sees fewer particles than this learns one state at a time.
 _LEAST_GROUPS = 4
@@ -105,9 +102,9 @@ class PreparedImages:
             numbers = put(numbers, NamedSharding(mesh, WHOLE))
         arrays = DeviceData(put_columns(table, mesh), None, *numbers)
         data = cls(table, source, recipe, normalization, arrays, mesh)
-        need = len(table) * 2 * len(pixels) * np.dtype(jnp.dtype(storage)).itemsize
-        room = _RESIDENT_SHARE * least_of_processes(free_device_memory(data.devices))
-        resident = need <= room if resident is None else resident
+        need = prepared_bytes(len(table), pixels, storage)
+        if resident is None:
+            resident = fits_devices(need, data.devices)
         where = "held on the device" if resident else "streamed from disk"
         logger.info("%d images, %.2f GiB prepared: %s", len(table), need / 2**30, where)
         if not resident:
@@ -267,6 +264,11 @@ class PreparedImages:
             return parts[0]
         shape = (rows_per_device * len(self.devices), 2, p)
         return jax.make_array_from_single_device_arrays(shape, rows_sharding(self.mesh), parts)
+
+
+def prepared_bytes(count: int, pixels: FourierPixels, storage: Storage) -> int:
+    """Return the size of prepared images."""
+    return count * 2 * len(pixels) * np.dtype(jnp.dtype(storage)).itemsize
 
 
 def _check_table(table: ParticleTable, source: ImageReader) -> None:

@@ -8,8 +8,12 @@ from typing import TypeVar
 import jax
 
 from vitreous.errors import InputError
+from vitreous.particles.processes import least_of_processes
 
 logger = logging.getLogger(__name__)
+
+# The rest of the device is for the model, its gradients and the work of a step.
+_RESIDENT_SHARE = 0.5
 Result = TypeVar("Result")
 
 
@@ -44,6 +48,15 @@ def free_device_memory(devices: Sequence[jax.Device]) -> int:
             return free_host_memory()
         total += stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     return total * len(devices) // max(len(own), 1)
+
+
+def fits_devices(size: int, devices: Sequence[jax.Device], alone: bool = False) -> bool:
+    """Say whether images of so many bytes may lie on devices, with room left for the work on them.
+
+    **Arguments:** `alone`: by what this process sees; else all processes ask, and decide alike.
+    """
+    free = free_device_memory(devices)
+    return size <= _RESIDENT_SHARE * (free if alone else least_of_processes(free))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

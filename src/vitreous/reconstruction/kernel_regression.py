@@ -9,6 +9,7 @@ innermost images of the other half.
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,12 @@ from jaxtyping import Array, Float, Int
 from vitreous.particles.device_data import DeviceData
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import epoch_plan
+from vitreous.particles.prepare import Batch
+from vitreous.particles.processes import (
+    gather_rows,
+    own_share,
+    sum_over_devices,
+)
 from vitreous.reconstruction.backprojection import (
     Geometry,
     Slices,
@@ -52,14 +59,16 @@ class Regression(NamedTuple):
 class KernelRegression:
     """Make volumes from prepared images at points of a latent space.
 
-    **Arguments:** `halves`: half set of each image. `mask`: real-space support of volumes.
-    `contrast`: of each image, 1 if None. `rings`: how many bandwidths there are. `first`: images
-    of the narrowest one, see `ring_sizes`.
+    **Arguments:** `data`: all images; or those of this process alone, neighbouring parts of its
+    share, each on a device of its own, and then the sums of all processes are added up. `halves`:
+    half set of each image, of all processes. `mask`: real-space support of volumes. `contrast`: of
+    each image, 1 if None. `rings`: how many bandwidths there are. `first`: images of the narrowest
+    one, see `ring_sizes`.
     """
 
     def __init__(
         self,
-        data: PreparedImages,
+        data: PreparedImages | Sequence[PreparedImages],
         halves: Int[np.ndarray, " n"],
         mask: Float[np.ndarray, "n n n"] | None = None,
         contrast: Float[np.ndarray, " n"] | None = None,
@@ -67,16 +76,28 @@ class KernelRegression:
         batch_size: int = 256,
         first: int | None = None,
     ) -> None:
-        self.data = data
-        voxel_size = float(np.median(np.asarray(data.table.pixel_size)))
-        self.geometry = Geometry(data.box, data.pixels.max_shell, voxel_size)
+        self._is_shared = not isinstance(data, PreparedImages)
+        self.parts = [data] if isinstance(data, PreparedImages) else list(data)
+        data = self.parts[0]
+        sizes = np.concatenate([np.asarray(part.table.pixel_size) for part in self.parts])
+        count = len(halves)
+        # Rows of the table that the parts hold, one after the other.
+        self._first = own_share(count).start if self._is_shared else 0
+        if self._is_shared and jax.process_count() > 1:
+            # No 64-bit numbers on the way.
+            sizes = gather_rows(sizes.astype(np.float32), count)
+        self.geometry = Geometry(data.box, data.pixels.max_shell, float(np.median(sizes)))
         self.halves = np.asarray(halves, np.int32)
-        self.sizes = ring_sizes(len(data), rings, first)
+        self.sizes = ring_sizes(count, rings, first)
         self.mask = jnp.ones((data.box,) * 3) if mask is None else jnp.asarray(mask, jnp.float32)
-        self._contrast = None if contrast is None else jnp.asarray(contrast, jnp.float32)
-        self._batch = data.batch_size(batch_size)
+        self._contrast = np.ones(count) if contrast is None else np.asarray(contrast)
+        self._batches = [part.batch_size(batch_size) for part in self.parts]
+        self._plans = [
+            tuple(epoch_plan(np.arange(len(part), dtype=np.int32), size))
+            for part, size in zip(self.parts, self._batches, strict=True)
+        ]
         self._density = self._sample_density()
-        self._scan = jax.jit(self._resident)
+        self._scan = jax.jit(self._resident, static_argnums=0)
         self._step = jax.jit(self._add, donate_argnums=0)
         self.scores: Float[np.ndarray, "rings shells"] | None = None
 
@@ -94,16 +115,37 @@ class KernelRegression:
 
         **Returns:** sums of groups `half · rings + ring`, `(2 rings, 1, …)`.
         """
-        ring = rings_of(distance, self.sizes)
-        group = jnp.asarray(self.halves * len(self.sizes) + ring)
-        plan = epoch_plan(np.arange(len(self.data), dtype=np.int32), self._batch)
-        if self.data.resident:
-            steps = (jnp.asarray(plan.rows), jnp.asarray(plan.weight))
-            return self._scan(self.data.arrays, group, steps)
-        table = self._empty()
-        for batch in self.data.in_order(self._batch):
-            table = self._step(table, self._slices(batch, group))
+        group = self.halves * len(self.sizes) + rings_of(distance, self.sizes)
+        own, first = [], self._first
+        for part in self.parts:
+            rows = slice(first, first + len(part))
+            one = _OfImages(group[rows].astype(np.int32), self._contrast[rows].astype(np.float32))
+            own.append(jax.device_put(one, self._place(part)))
+            first = rows.stop
+        if self.parts[0].resident:
+            # Each device goes on by itself while the next one is given its work.
+            tables = [
+                self._scan(number, part.arrays, mine, self._plans[number])
+                for number, (part, mine) in enumerate(zip(self.parts, own, strict=True))
+            ]
+        else:
+            tables = self._stream(own)
+        table = sum_over_devices(tables) if self._is_shared else tables[0]
         return _read(table, self._density, self.geometry)
+
+    def _place(self, part: PreparedImages) -> jax.Device | None:
+        return part.devices[0] if self._is_shared else None
+
+    def _stream(self, own: "list[_OfImages]") -> list[Array]:
+        """Insert images as they are read, a batch for each device in turn."""
+        tables = [jax.device_put(self._empty(), self._place(part)) for part in self.parts]
+        steps = [part.in_order(size) for part, size in zip(self.parts, self._batches, strict=True)]
+        for batches in zip_longest(*steps):
+            for number, batch in enumerate(batches):
+                if batch is not None:
+                    slices = self._slices(batch, own[number])
+                    tables[number] = self._step(tables[number], slices)
+        return tables
 
     def learn(self, distances: Sequence[Float[np.ndarray, " n"]]) -> None:
         """Choose bandwidths from several points together, which makes the choice steadier.
@@ -142,36 +184,50 @@ class KernelRegression:
     def _empty(self) -> Float[Array, "rows channels"]:
         return empty_table(self.geometry.grid, 2 * len(self.sizes))
 
-    def _slices(self, batch, group) -> Slices:
+    def _slices(self, batch: Batch, own: "_OfImages") -> Slices:
         ctf = batch.ctf
-        if self._contrast is not None and ctf is not None:
-            ctf = ctf._replace(scale=ctf.scale * self._contrast[batch.index])
+        if ctf is not None:
+            ctf = ctf._replace(scale=ctf.scale * own.contrast[batch.index])
+        assert batch.rotation is not None
         return Slices(
             batch.pixels,
             batch.rotation,
             batch.shift,
             batch.pixel_size,
             ctf,
-            group[batch.index],
+            own.group[batch.index],
             batch.weight,
             batch.dose,
         )
 
-    def _sample_density(self) -> Float[Array, " radii"]:
-        columns = self.data.arrays.columns
-        some = jax.tree.map(lambda x: x[:SAMPLE], (columns.pixel_size, columns.ctf))
-        return jax.jit(partial(expected_density, dose=None, geometry=self.geometry))(*some)
+    def _sample_density(self) -> Float[np.ndarray, " radii"]:
+        tables = [(part.table.pixel_size, part.table.ctf) for part in self.parts]
+        columns = jax.tree.map(lambda *x: np.concatenate(x).astype(np.float32), *tables)
+        if self._is_shared:
+            # The first images of all: another sample would spread weights a little otherwise.
+            columns = gather_rows(columns, len(self.halves))
+        some = jax.tree.map(lambda x: x[:SAMPLE], columns)
+        density = jax.jit(partial(expected_density, dose=None, geometry=self.geometry))(*some)
+        # On the host, from where every device takes it.
+        return np.asarray(density)
 
     def _add(self, table, slices: Slices):
-        return insert_images(table, slices, self._density, self.geometry)
+        return insert_images(table, slices, jnp.asarray(self._density), self.geometry)
 
-    def _resident(self, arrays: DeviceData, group, plan: tuple[Array, Array]) -> SliceSums:
+    def _resident(self, number: int, arrays: DeviceData, own: "_OfImages", plan: tuple) -> Array:
         def body(table, step):
-            batch = self.data.batch(arrays, *step)
-            return self._add(table, self._slices(batch, group)), None
+            batch = self.parts[number].batch(arrays, *step)
+            return self._add(table, self._slices(batch, own)), None
 
         table, _ = jax.lax.scan(body, self._empty(), plan)
-        return image_sums(table, self._density, self.geometry)
+        return table
+
+
+class _OfImages(NamedTuple):
+    """Hold group (half set and ring) and contrast of each image of a part."""
+
+    group: Int[Array | np.ndarray, " n"]
+    contrast: Float[Array | np.ndarray, " n"]
 
 
 @partial(jax.jit, static_argnames="geometry")

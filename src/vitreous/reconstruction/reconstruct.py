@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.imaging.ctf import Contrast, CTFParameters
+from vitreous.particles.cache import check_same_set
 from vitreous.particles.prepare import ImageReader
 from vitreous.particles.table import ParticleTable
 from vitreous.particles.tilts import (
@@ -121,6 +122,7 @@ def reconstruct(
     if voxel_size is None:
         sizes, counts = np.unique(table.pixel_size, return_counts=True)
         voxel_size = float(sizes[np.argmax(counts)])
+    check_same_set(table)
     geometry = full_geometry(source.box, voxel_size, ctf_method, contrast)
     sums = sum_images(
         source, image_columns(table), geometry, mesh=mesh, chunk=chunk, progress=progress

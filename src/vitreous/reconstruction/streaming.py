@@ -19,7 +19,7 @@ from vitreous.geometry.fourier import half_plane
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.memory import with_less
 from vitreous.particles.prepare import ImageReader
-from vitreous.particles.processes import own_share, sum_over_processes
+from vitreous.particles.processes import own_share, sum_over_devices
 from vitreous.reconstruction.backprojection import (
     Geometry,
     Slices,
@@ -193,18 +193,11 @@ def _density(some: ImageColumns, geometry: Geometry) -> Float[Array, " radii"]:
 def _collect(
     tables: list[Array], density: Float[Array, " radii"], geometry: Geometry, groups: int
 ) -> SliceSums:
-    """Add up the tables of all devices and processes, and read them, group by group.
-
-    The devices do not wait for each other here, as in a sum of theirs: on CPUs with fewer cores
-    than devices that can stand still.
-    """
+    """Add up the tables of all devices and processes, and read them, group by group."""
     found = []
     for group in range(groups):
-        total = None
-        for table in tables:
-            part = jax.device_put(_of_group(table, group, groups), jax.local_devices()[0])
-            total = part if total is None else _plus(total, part)
-        found.append(_read(sum_over_processes(total), density, geometry))
+        total = sum_over_devices(_of_group(table, group, groups) for table in tables)
+        found.append(_read(total, density, geometry))
     return SliceSums(*(jnp.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
@@ -213,11 +206,6 @@ def _of_group(
     table: Float[Array, "1 rows channels"], group: int, groups: int
 ) -> Float[Array, "voxels channels"]:
     return table.reshape(groups, -1, table.shape[-1])[group]
-
-
-@partial(jax.jit, donate_argnums=0)
-def _plus(total: Array, part: Array) -> Array:
-    return total + part
 
 
 _read = partial(jax.jit, static_argnames="geometry")(image_sums)

@@ -184,25 +184,6 @@ def gather_numbers(values: np.ndarray) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(values))
 
 
-def check_same(what: str, *parts: bytes) -> None:
-    """Make sure that all processes were given the same.
-
-    **Arguments:** `what`: in words, for the message. `parts`: what is compared, by its digest.
-
-    **Raises:** `InputError` in every process, naming the first that differs.
-    """
-    if jax.process_count() == 1:
-        return
-    digest = hashlib.sha256(b"\0".join(parts)).digest()
-    all_of_them = gather_numbers(np.frombuffer(digest, np.uint8).astype(np.int32))
-    other = np.flatnonzero((all_of_them != all_of_them[0]).any(axis=1))
-    if len(other):
-        raise InputError(
-            f"process {int(other[0])} sees other {what} than process 0: the machines must share "
-            "one file system and be given the same command"
-        )
-
-
 class Vote:
     """Let all processes act on what one of them saw, without making the devices wait.
 

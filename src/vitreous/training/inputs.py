@@ -2,25 +2,32 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.files import is_writer
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles import ParticleTable, read_particles
-from vitreous.particles.cache import cache_images, set_name
-from vitreous.particles.loader import PreparedImages
+from vitreous.particles.cache import cache_images, check_same_set
+from vitreous.particles.loader import PreparedImages, prepared_bytes
+from vitreous.particles.memory import fits_devices
 from vitreous.particles.peer_pickles import PoseUnit
 from vitreous.particles.prepare import ImageReader, Normalization, Storage
-from vitreous.training.distributed import check_same, wait_for_all
+from vitreous.particles.processes import most_of_processes
+from vitreous.training.distributed import wait_for_all
 from vitreous.training.mesh import data_mesh
 
 logger = logging.getLogger(__name__)
+
+# A copy that nobody asked for leaves at least as much free as it takes.
+_DISK_SHARE = 2
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class DataOptions:
     `tilt_angle`: the second images of tilt pairs, and the turn in degrees. `contrast`: of the
     particles; `"auto"` decides from the map of all images. `window_radius`: None for no
     window. `lazy`: stream from disk even if the images fit. `cache`: folder to copy the images
-    to first, into one file in the order of the selection, and to stream from. `storage`:
+    to first, into one file in the order of the selection, and to stream from; unless
+    `cache_always` only where they do not fit the devices and lie scattered. `storage`:
     precision of prepared images. `normalization`: (mean, std) instead of the measured ones.
     `devices`: how many, None for all.
     """
@@ -57,6 +65,7 @@ class DataOptions:
     normalization: tuple[float, float] | None = None
     devices: int | None = None
     cache: str | None = None
+    cache_always: bool = True
 
     def particle_arguments(self, particles: str | os.PathLike) -> dict[str, Any]:
         """Return the arguments of `read_particles`, as a run keeps them."""
@@ -109,9 +118,11 @@ def prepared_images(
     **Arguments:** `contrast`: decided by now; anything but `"dark"` is white. `normalization`:
     numbers of an earlier run.
     """
-    if jax.process_count() > 1:
-        check_same("particles", set_name(table).encode())
-    if data.cache is not None:
+    count = len(jax.devices()) if data.devices is None else data.devices
+    mesh = data_mesh(data.devices) if count != 1 else None
+    check_same_set(table)
+    is_cached = data.cache is not None and (data.cache_always or _wants_cache(table, data, pixels))
+    if data.cache is not None and is_cached:
         source = _cached(table, source, Path(data.cache))
     if data.contrast == "dark" and table.sign is not None:
         logger.warning(
@@ -120,7 +131,6 @@ def prepared_images(
             table.path,
         )
     stored = normalization or data.normalization
-    count = len(jax.devices()) if data.devices is None else data.devices
     return PreparedImages.build(
         table,
         source,
@@ -129,9 +139,32 @@ def prepared_images(
         invert=contrast == "dark",
         storage=data.storage,
         normalization=None if stored is None else Normalization(*stored),
-        resident=False if data.lazy or data.cache is not None else None,
-        mesh=data_mesh(data.devices) if count != 1 else None,
+        resident=False if data.lazy or is_cached else None,
+        mesh=mesh,
     )
+
+
+def _wants_cache(table: ParticleTable, data: DataOptions, pixels: FourierPixels) -> bool:
+    """Say whether images that do not fit are better copied into one file first; alike in all.
+
+    One stack that is read in its order is such a file already.
+    """
+    devices = jax.devices()[: data.devices]
+    if data.lazy or fits_devices(prepared_bytes(len(table), pixels, data.storage), devices):
+        return False
+    is_one = len(np.unique(table.stack_id)) == 1 and bool((np.diff(table.image_index) == 1).all())
+    if is_one and table.sign is None and table.ctf_applied is None:
+        return False
+    assert data.cache is not None
+    place = next(p for p in Path(data.cache).absolute().parents if p.is_dir())
+    need, free = 4 * int(table.box[0]) ** 2 * len(table), shutil.disk_usage(place).free
+    if most_of_processes(int(free < _DISK_SHARE * need)):
+        logger.warning(
+            "%s: no room to copy the images to (%.0f GiB): streamed from their stacks",
+            *(place, need / 2**30),
+        )
+        return False
+    return True
 
 
 def _cached(table: ParticleTable, source: ImageReader, folder: Path) -> ImageReader:

@@ -26,6 +26,7 @@ from vitreous.methods.abinitio.orientations import (
     trial_grid,
 )
 from vitreous.methods.abinitio.reference import references_grid, slices_of
+from vitreous.particles.device_data import fetch
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import epoch_plan
 from vitreous.particles.prepare import Batch
@@ -90,19 +91,20 @@ class Posing:
 
     def batches(self, rows: np.ndarray):
         """Iterate over some images."""
-        return self.data.batches(epoch_plan(rows, min(_BATCH, len(rows))))
+        size = self.data.batch_size(min(_BATCH, len(rows)))
+        return self.data.batches(epoch_plan(rows, size))
 
     def __call__(self, rows: np.ndarray, noise: Float[Array, " shells"]) -> Seen:
         """Pose some images, in their order."""
         parts = []
         residual = np.zeros(self.data.pixels.max_shell + 1, np.float32)
         for batch in self.batches(rows):
-            start = self._proposals(np.asarray(batch.index))
+            index, weight = fetch((batch.index, batch.weight))
             pixels, low, high = self.data.pixels, self.low, self.high
-            seen = _pose(batch, self.maps, self.tried, start, noise, pixels, low, high)
-            counted = np.asarray(batch.weight) > 0
-            parts.append([np.asarray(leaf)[counted] for leaf in seen[:-1]])
-            residual += np.asarray(seen.residual)
+            start = self._proposals(index)
+            seen = fetch(_pose(batch, self.maps, self.tried, start, noise, pixels, low, high))
+            parts.append([leaf[weight > 0] for leaf in seen[:-1]])
+            residual += seen.residual
         rotation, shift, score, latent = (
             np.concatenate([part[i] for part in parts]) for i in range(4)
         )

@@ -14,6 +14,8 @@ from vitreous.geometry.fourier import coordinates, half_plane
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import random_rotations
 from vitreous.imaging.ctf import CTFParameters
+from vitreous.particles.cache import check_same_set
+from vitreous.particles.processes import gather_rows, map_rows, own_share, together
 from vitreous.particles.source import ImageSource
 from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.backprojection import Geometry, Slices
@@ -87,6 +89,7 @@ def load_sample(
     """
     count = sample_size(table, limit)
     table = table.select(slice(count))
+    check_same_set(table)
     source = ImageSource(table)
     box = source.box
     small = min(box, _SMALL_BOX)
@@ -96,16 +99,21 @@ def load_sample(
     geometry = Geometry(small, (small - 1) // 2, voxel_size)
     pixels = FourierPixels(box, geometry.max_shell)
 
-    chunk = max(1, min(count, 4_000_000 // box**2))
+    own = np.arange(count)[own_share(count)]
+    # As many rounds in every process, whose shares differ by one at most.
+    most = -(-count // jax.process_count())
+    chunk = max(1, min(most, 4_000_000 // box**2))
     parts: list = []
-    for start in range(0, count, chunk):
-        rows = np.arange(start, min(start + chunk, count))
-        images = source.read(rows)
+    for start in range(0, most, chunk):
+        rows = own[start : start + chunk]
+        images = together(partial(source.read, rows))
         padded = np.pad(images, ((0, chunk - len(rows)), (0, 0), (0, 0)))
-        parts.append([np.asarray(leaf)[: len(rows)] for leaf in _look(padded, pixels)])
+        looked = map_rows(partial(_look, pixels=pixels), padded)
+        parts.append([leaf[: len(rows)] for leaf in looked])
         if progress is not None:
             progress(len(rows))
-    values, excess, broken = (np.concatenate(part) for part in zip(*parts, strict=True))
+    mine = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    values, excess, broken = gather_rows(mine, count)
     shown = source.read(np.unique(np.linspace(0, count - 1, min(count, _SHOWN)).astype(np.int64)))
     return Sample(
         table,

@@ -77,12 +77,17 @@ class FieldOnSupport:
         self.starts = range(0, count, self.block)
         self._downsample = downsample
         kept = 12 * count * self.code.shape[1]
-        self._cache: dict[int, Any] | None = {} if kept <= _KEPT_BYTES else None
+        self._cache: dict[tuple[int, jax.Device | None], Any] | None = (
+            {} if kept <= _KEPT_BYTES else None
+        )
 
-    def at(self, number: int) -> "Block":
-        """Give a block of voxels, filled up to full size with voxels of no weight."""
-        if self._cache is not None and number in self._cache:
-            return self._cache[number]
+    def at(self, number: int, device: jax.Device | None = None) -> "Block":
+        """Give a block of voxels, filled up to full size with voxels of no weight.
+
+        **Arguments:** `device`: where it lies, None leaves it to JAX.
+        """
+        if self._cache is not None and (number, device) in self._cache:
+            return self._cache[number, device]
         start = self.starts[number]
         index = np.arange(start, start + self.block)
         inside = index < len(self.support.index)
@@ -104,8 +109,11 @@ class FieldOnSupport:
         made = Block(
             jnp.asarray(points), jnp.asarray(weight), modes, call, jnp.asarray(nodes), corners
         )
+        if device is not None:
+            arrays, rest = eqx.partition(made, eqx.is_array)
+            made = eqx.combine(jax.device_put(arrays, device), rest)
         if self._cache is not None:
-            self._cache[number] = made
+            self._cache[number, device] = made
         return made
 
     def sizes(self, number: int) -> slice:

@@ -19,10 +19,11 @@ from vitreous.geometry.fourier import half_space, volume_from_half_space
 from vitreous.imaging.fourier_grid import inscribed_sphere, volume_to_grid
 from vitreous.imaging.slicing import slice_grid
 from vitreous.particles.prepare import ImageReader
+from vitreous.particles.processes import sum_over_devices
 from vitreous.reconstruction.backprojection import Geometry
 from vitreous.reconstruction.deformed.fields import Block, FieldOnSupport, MovedImages
 from vitreous.reconstruction.deformed.gather import FINER, half_planes_of, seen_at, spread_at
-from vitreous.reconstruction.deformed.streaming import Chunk, chunk_of, read_chunks
+from vitreous.reconstruction.deformed.streaming import Chunk, chunk_of, shared_chunks
 from vitreous.reconstruction.finish import Consensus
 from vitreous.reconstruction.fsc import fourier_shell_correlation, fsc_shells
 from vitreous.reconstruction.insertion import SliceSums
@@ -102,20 +103,28 @@ class NormalEquations:
     ) -> None:
         self._read = (source, columns, moved, field.code, geometry)
         self._chunk = chunk or chunk_of(geometry, field.block, jax.default_backend())
-        self._chunk = max(1, min(self._chunk, len(moved.rows)))
         self._field, self._geometry, self._progress = field, geometry, progress
         shell = np.minimum(fsc_shells(geometry.box), geometry.max_shell)
         self._penalty = jnp.asarray(penalty)[shell] * geometry.box**3
 
     def gradient(self, volume: Float[Array, "n n n"], with_data: bool) -> Float[Array, "n n n"]:
         """Return `Σ Aᵀ (A V − y) + penalty V`, or without the data `y`."""
-        box = self._geometry.box
-        total = _filtered(volume, self._penalty)
-        for part in read_chunks(*self._read, self._chunk, self._progress):
+        box, index = self._geometry.box, jnp.asarray(self._field.support.index)
+        several = len(jax.local_devices()) > 1
+        given = [
+            jax.device_put((volume, index), device) if several else (volume, index)
+            for device in jax.local_devices()
+        ]
+        totals = [jnp.zeros_like(there) for there, _ in given]
+        if jax.process_index() == 0:
+            totals[0] = _filtered(volume, self._penalty)
+        for place, device, part in shared_chunks(*self._read, self._chunk, self._progress):
             data = part.pixels if with_data else jnp.zeros_like(part.pixels)
-            index = jnp.asarray(self._field.support.index)
-            block = self._field.at(0)
-            total = total + _gradient(volume, index, block, part, data, self._geometry)
+            block = self._field.at(0, device)
+            here, voxels = given[place]
+            added = _gradient(here, voxels, block, part, data, self._geometry)
+            totals[place] = totals[place] + added
+        total = sum_over_devices(totals)
         return total * jnp.asarray(inscribed_sphere(box), total.dtype)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from vitreous.errors import InputError
 from vitreous.imaging.ctf import Contrast
+from vitreous.particles.cache import check_same_set
 from vitreous.particles.prepare import ImageReader
 from vitreous.particles.table import ParticleTable
 from vitreous.reconstruction.backprojection import full_geometry
@@ -83,6 +84,7 @@ def reconstruct_deformed(
     box, voxel_size = supports[0].box, supports[0].voxel_size
     if source.box != box or supports[1].box != box:
         raise InputError(f"{table.path}: images have a box of {source.box}, the mask one of {box}")
+    check_same_set(table)
     geometry = full_geometry(box, voxel_size, contrast=settings.contrast)
     columns, rows = _columns(table, moved)
     count = len(rows)

@@ -7,6 +7,7 @@ and a field of zeros changes nothing at all.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import zip_longest
 from typing import NamedTuple
 
 import equinox as eqx
@@ -18,6 +19,7 @@ from jaxtyping import Array, Complex, Float
 from vitreous.geometry.fourier import half_plane, half_space
 from vitreous.imaging.fourier_grid import kernel_correction
 from vitreous.particles.prepare import ImageReader
+from vitreous.particles.processes import own_share, sum_over_devices
 from vitreous.reconstruction.backprojection import Geometry, Slices, centred_pixels
 from vitreous.reconstruction.deformed.fields import Block, FieldOnSupport, MovedImages
 from vitreous.reconstruction.deformed.gather import (
@@ -74,11 +76,12 @@ def read_chunks(
     geometry: Geometry,
     chunk: int,
     progress: Callable[[int], object] | None = None,
+    device: jax.Device | None = None,
 ) -> Iterator[Chunk]:
     """Read the images of a half set, a chunk at a time.
 
     **Arguments:** `columns`: of the whole table, of which `moved.rows` are read. `progress`:
-    called with the number of images just done.
+    called with the number of images just done. `device`: where chunks go, None leaves it to JAX.
     """
     count = len(moved.rows)
     for start in range(0, count, chunk):
@@ -88,9 +91,36 @@ def read_chunks(
         images = np.asarray(source.read(rows), np.float32)
         part = jax.tree.map(lambda leaf, rows=rows: _plain(np.asarray(leaf)[rows]), columns)
         part = part._replace(weight=part.weight * inside.astype(np.float32))
-        yield _prepare(jnp.asarray(images), part, jnp.asarray(code[index]), geometry)
+        yield _prepare(*jax.device_put((images, part, code[index]), device), geometry)
         if progress is not None:
             progress(int(inside.sum()))
+
+
+def shared_chunks(
+    source: ImageReader,
+    columns: ImageColumns,
+    moved: MovedImages,
+    code: Float[np.ndarray, "n c"],
+    geometry: Geometry,
+    chunk: int,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[tuple[int, jax.Device | None, Chunk]]:
+    """Read this process's share of a half set, a chunk for each of its devices in turn.
+
+    **Returns:** with every chunk the number of the device, and the device where there are several.
+    """
+    devices = jax.local_devices() if len(jax.local_devices()) > 1 else [None]
+    own = np.arange(len(moved.rows))[own_share(len(moved.rows))]
+    readers = []
+    for device, mine in zip(devices, np.array_split(own, len(devices)), strict=True):
+        some = moved._replace(rows=moved.rows[mine], latents=moved.latents[mine])
+        size = max(1, min(chunk, len(mine)))
+        given = (source, columns, some, code[mine], geometry, size, progress, device)
+        readers.append(read_chunks(*given))
+    for chunks in zip_longest(*readers):
+        for place, (device, part) in enumerate(zip(devices, chunks, strict=True)):
+            if part is not None:
+                yield place, device, part
 
 
 @partial(jax.jit, static_argnames="geometry")
@@ -116,6 +146,8 @@ def sum_moved(
 ) -> MovedSums:
     """Add up, voxel by voxel, what the motion of a half set's images changes.
 
+    Each device of each process goes through its share of the images.
+
     **Arguments:** `columns`: of the whole table. `chunk`: images at a time, by default by memory.
     """
     count = len(field.support.index)
@@ -123,12 +155,14 @@ def sum_moved(
         return MovedSums(np.zeros(0, np.float32), np.zeros(0, np.float32))
     blocks = len(field.starts)
     chunk = chunk or chunk_of(geometry, field.block, jax.default_backend())
-    chunk = max(1, min(chunk, len(moved.rows)))
-    totals = [jnp.zeros((2, field.block)) for _ in range(blocks)]
-    for part in read_chunks(source, columns, moved, field.code, geometry, chunk, progress):
+    nothing = np.zeros((2, field.block), np.float32)
+    totals = [[jnp.asarray(nothing) for _ in range(blocks)] for _ in jax.local_devices()]
+    given = (source, columns, moved, field.code, geometry, chunk, progress)
+    for place, device, part in shared_chunks(*given):
         fine = _filtered(part, geometry)
-        totals = [_add(totals[i], field.at(i), part, fine) for i in range(blocks)]
-    joined = np.concatenate([np.asarray(total) for total in totals], axis=1)
+        for i in range(blocks):
+            totals[place][i] = _add(totals[place][i], field.at(i, device), part, fine)
+    joined = np.concatenate([np.asarray(x) for x in sum_over_devices(totals)], axis=1)
     return MovedSums(*joined[:, :count])
 
 

@@ -17,6 +17,7 @@ from vitreous.geometry.point_groups import point_group
 from vitreous.geometry.rectangle import rectangle_frequencies
 from vitreous.imaging.ctf import CTFParameters, evaluate_ctf
 from vitreous.particles.memory import free_device_memory
+from vitreous.particles.processes import least_of_processes, most_of_processes
 from vitreous.simulation.fingerprint import fingerprint
 from vitreous.simulation.matching.discrimination import share_kept, view_likeness
 from vitreous.simulation.matching.found import Match
@@ -29,7 +30,6 @@ from vitreous.simulation.matching.search import (
     Target,
     empty_maps,
     make_target,
-    search_views,
 )
 from vitreous.simulation.matching.statistics import noise_threshold
 from vitreous.simulation.matching.whitening import (
@@ -37,6 +37,7 @@ from vitreous.simulation.matching.whitening import (
     ring_power,
     whitening_filter,
 )
+from vitreous.simulation.matching.workers import Workers
 from vitreous.simulation.specimen import Specimen
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ _MOST_ON_CPU, _MOST = 1, 64
 _AT_LEAST = 8
 # Seconds between two saves of a search.
 _SAVE_INTERVAL = 60.0
+# What a process wishes between two steps.
+_GO_ON, _SAVE, _STOP = range(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +136,7 @@ def run_search(
     saved: Path | None = None,
     should_stop: Callable[[], object] = lambda: False,
 ) -> Match | None:
-    """Carry out a search.
+    """Carry out a search, on all devices of all processes.
 
     **Arguments:** `progress`: called with the number of orientations tried since its last call.
     `saved`: a file in which the state is kept from time to time, and from which a search that was
@@ -154,35 +157,32 @@ def run_search(
     batch = options.batch or batch_for_memory(shape, len(angles))
     rotations = angles_to_rotations(angles)
     last_save = time.monotonic()
-    together = batch * max(1, _AT_LEAST // batch)
+    workers = Workers(maps, target, search.specimen, batch * max(1, _AT_LEAST // batch), batch)
     while done < len(angles):
-        index = np.arange(done, done + together).reshape(-1, batch)
-        number, counts = np.minimum(index, len(angles) - 1), index < len(angles)
-        maps = search_views(
-            maps,
-            target,
-            search.specimen,
-            jnp.asarray(rotations[number]),
-            jnp.asarray(number, jnp.int32),
-            jnp.asarray(counts),
-        )
-        jax.block_until_ready(maps)
-        progress(int(counts.sum()))
-        done += int(counts.sum())
-        is_stopping = bool(should_stop()) and done < len(angles)
-        if saved is not None and (is_stopping or time.monotonic() - last_save > _SAVE_INTERVAL):
-            save_maps(saved, search.word, maps, done)
+        before, done = done, workers.step(rotations, done)
+        progress(done - before)
+        wish = _GO_ON
+        if saved is not None and time.monotonic() - last_save > _SAVE_INTERVAL:
+            wish = _SAVE
+        if should_stop():
+            wish = _STOP
+        # What one process wishes, all do.
+        wish = most_of_processes(wish) if done < len(angles) else _GO_ON
+        if saved is not None and wish > _GO_ON:
+            save_maps(saved, search.word, workers.merged(), done)
             last_save = time.monotonic()
-        if is_stopping:
+        if wish == _STOP:
             return None
+    maps = workers.merged()
     return _finish(maps, search)
 
 
 def batch_for_memory(shape: tuple[int, int], orientations: int) -> int:
     """Choose how many orientations to compare at a time, by the memory that is free."""
-    devices = jax.devices()[:1]
+    devices = jax.local_devices()[:1]
     most = _MOST_ON_CPU if devices[0].platform == "cpu" else _MOST
-    fits = int(_SHARE * free_device_memory(devices) / (_BYTES * shape[0] * shape[1]))
+    room = least_of_processes(free_device_memory(devices))
+    fits = int(_SHARE * room / (_BYTES * shape[0] * shape[1]))
     return max(1, min(most, fits, orientations))
 
 

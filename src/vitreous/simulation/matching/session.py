@@ -7,6 +7,8 @@ from pathlib import Path
 import yaml
 
 from vitreous.errors import InputError
+from vitreous.files import is_writer
+from vitreous.particles.processes import check_same, most_of_processes
 from vitreous.particles.star import StarFile, read_star
 from vitreous.particles.star_block import StarBlock
 from vitreous.simulation.fingerprint import fingerprint
@@ -81,6 +83,7 @@ def _match_one(
     specimen = template(pixel_size)
     search = plan_search(image, specimen, micrograph.ctf, options)
     word = fingerprint(search.word, vars(options), with_maps)
+    check_same("micrographs", word.encode())
     if _is_done(place, word):
         progress(len(search.angles))
         return True
@@ -89,13 +92,16 @@ def _match_one(
     match = run_search(search, progress=progress, saved=saved, should_stop=should_stop)
     if match is None:
         return False
-    if with_maps:
-        write_maps(match, place, pixel_size, micrograph.ctf is not None)
-    plot_histogram(match, place / "histogram.png", micrograph.path.name)
-    plot_peaks(image, match, place / "peaks.png", 0.4 * specimen.box)
-    write_peaks(place / "peaks.star", [found_particles(micrograph, match)], pixel_size)
-    write_summary(match, place / SUMMARY, word, time.perf_counter() - begun)
-    saved.unlink(missing_ok=True)
+    if is_writer():
+        if with_maps:
+            write_maps(match, place, pixel_size, micrograph.ctf is not None)
+        plot_histogram(match, place / "histogram.png", micrograph.path.name)
+        plot_peaks(image, match, place / "peaks.png", 0.4 * specimen.box)
+        write_peaks(place / "peaks.star", [found_particles(micrograph, match)], pixel_size)
+        write_summary(match, place / SUMMARY, word, time.perf_counter() - begun)
+        saved.unlink(missing_ok=True)
+    # No process reads what the first has not written.
+    most_of_processes(0)
     return True
 
 
