@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.methods.abinitio.centring import centred
 from vitreous.methods.abinitio.halves import Halves, agreement, one_pass
 from vitreous.methods.abinitio.progress import Progress
 from vitreous.methods.abinitio.reference import MapSums, low_passed, maps_by_fsc
@@ -77,6 +78,9 @@ def until_rest(
         if best is None or gain > 0:
             best = (agreeing, halves)
         rests = resting >= _RESTING and gain < _GAIN
+        if halves.edge >= _PRESSED and halves is best[1]:
+            halves = centred(setting, halves)
+            best = (agreeing, halves)
         setting = _widened(setting, halves.edge)
         done = replace(
             done,

@@ -46,12 +46,14 @@ class SearchOptions:
     """Say how long a search goes on, and what it may do.
 
     **Fields:** `restarts`: random starts. `passes`: at most. `may_invert`: images whose map comes
-    out dark are inverted.
+    out dark are inverted. `joint`: poses go on to the map of all images; what comes after may need
+    neither.
     """
 
     restarts: int = 3
     passes: int = 8
     may_invert: bool = True
+    joint: bool = True
 
 
 def search(
@@ -67,7 +69,8 @@ def search(
     random starts. `store`: file that keeps what is done; an unfinished search there goes on.
     `watch`: called after every pass with rotations, map, FSC and history.
 
-    **Returns:** poses against the joint map, half maps of the passes before, and the verdict.
+    **Returns:** poses against the joint map (without one: each half's), half maps of the passes
+    before, and the verdict.
     """
     options = options or SearchOptions()
     done, keep = _kept(store)
@@ -86,7 +89,9 @@ def search(
         keep(done)
     if not done.joint:
         setting, done = until_rest(setting, options.passes, done, rows, keep, watch)
-        done = joint(setting, tested(setting, done, rows))
+        done = tested(setting, done, rows)
+        if options.joint:
+            done = joint(setting, done)
         keep(done)
     return conclude(setting, done)
 

@@ -69,6 +69,8 @@ def find_poses(
             )
         volume = begin.map_for(data)
         volumes = None if volume is None else volume[None]
+        # Maps of conformations are divided from what a search began with, and pose all anew.
+        options = replace(options, joint=config.zdim == 0)
         found = search(setting, options, volumes, run.path / STORE, watch)
     if config.zdim == 0:
         return found
