@@ -8,18 +8,24 @@ The fit writes a checkpoint after every block of steps, so that many moments fal
 After each kill every file of the run must be readable; the run that goes on must end in the same
 bits. Of several processes a random one is killed: the others must be gone within a minute, and the
 fit goes on in as many. Told to stop by a signal, the fit must end with status 0.
+
+A single process is forked from this one, which has imported everything and started nothing: half
+of a trial's time would be imports.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint  # noqa: F401 (once, not in every child)
 import yaml
 from PIL import Image
 from record import machine, print_table, write_json
@@ -134,31 +141,93 @@ def run_fit(folder: Path) -> None:
         np.savez(folder / "end.npz", *leaves)
 
 
-def start(folder: Path, processes: int) -> subprocess.Popen:
+class Forked:
+    """A fit in a child of this process; what of `subprocess.Popen` the trials need."""
+
+    def __init__(self, folder: Path) -> None:
+        reader, writer = os.pipe()
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(reader)
+            os.dup2(writer, 1)
+            status = 1
+            try:
+                with contextlib.suppress(Interrupted):
+                    run_fit(folder)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        os.close(writer)
+        self.stdout = os.fdopen(reader)
+
+    def poll(self) -> int | None:
+        """Return its exit status, None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Wait for its end."""
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("fit", timeout)
+            time.sleep(0.002)
+        with self.stdout:
+            return self.stdout.read(), ""
+
+    def kill(self) -> None:
+        """End it at once."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def in_child(work: Callable[[], Any]) -> Any:
+    """Return what a function gives in a child: this process starts nothing, so that it may fork."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with os.fdopen(writer, "wb") as out:
+            pickle.dump(work(), out)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        found = pickle.load(answer)
+    os.waitpid(pid, 0)
+    return found
+
+
+def start(folder: Path, processes: int) -> "subprocess.Popen | Forked":
     """Start a child, or as many as there are, and return when it says that it has begun."""
-    words = [sys.executable, __file__, "--child", str(folder)]
-    if processes > 1:
+    child: Any
+    if processes == 1:
+        child = Forked(folder)
+    else:
         launch = [sys.executable, "-m", "vitreous.cli.main", "launch", "-n", str(processes)]
-        words = [*launch, "--logs", str(folder.parent / f"{folder.name}.logs"), "--", *words]
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdout is not None
+        logs = ["--logs", str(folder.parent / f"{folder.name}.logs")]
+        words = [*launch, *logs, "--", sys.executable, __file__, "--child", str(folder)]
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in child.stdout:
         if line.startswith("started"):
             return child
-    raise SystemExit(f"a fit did not start: {child.communicate()[1][-2000:]}")
+    raise SystemExit(f"a fit did not start: {child.communicate(timeout=HANG)[1][-2000:]}")
 
 
 def finish(folder: Path, processes: int) -> float:
     """Run a fit to its end; the seconds from its beginning."""
     child = start(folder, processes)
     began = time.monotonic()
-    _, errors = child.communicate(timeout=600)
+    _, errors = child.communicate(timeout=600.0)
     if child.returncode:
         raise SystemExit(f"a fit failed: {errors[-2000:]}")
     return time.monotonic() - began
 
 
-def victim(child: subprocess.Popen, processes: int, rng: random.Random) -> int:
+def victim(child: "subprocess.Popen | Forked", processes: int, rng: random.Random) -> int:
     """Choose the process to kill: the fit, or one of those that the launcher started."""
     if processes == 1:
         return child.pid
@@ -166,8 +235,8 @@ def victim(child: subprocess.Popen, processes: int, rng: random.Random) -> int:
     return int(rng.choice(listed))
 
 
-def unreadable(folder: Path) -> list[str]:
-    """Name the files of a run that cannot be read as what their names say."""
+def unreadable(folder: Path) -> tuple[list[str], int]:
+    """Name the files of a run that cannot be read as what they say, and count checkpoints."""
     bad = []
     for path in sorted(folder.rglob("*")):
         try:
@@ -185,12 +254,13 @@ def unreadable(folder: Path) -> list[str]:
             if not path.name.startswith("."):
                 bad.append(f"{path.name}: {error}")
     checkpoints = Checkpoints(folder / "checkpoints")
-    for position in checkpoints.positions():
+    positions = checkpoints.positions()
+    for position in positions:
         try:
             checkpoints.load(position)
         except Exception as error:
             bad.append(f"checkpoint {position.number}: {error}")
-    return bad
+    return bad, len(positions)
 
 
 def same_bits(folder: Path, whole: Path) -> bool:
@@ -226,8 +296,7 @@ def one_trial(
     except subprocess.TimeoutExpired:
         child.kill()
     gone = time.monotonic() - began
-    bad = unreadable(folder)
-    left = len(Checkpoints(folder / "checkpoints").positions())
+    bad, left = in_child(lambda: unreadable(folder))
     finish(folder, processes)
     return {
         "moment": round(moment, 3),

@@ -5,9 +5,13 @@ epoch, the reads and the preparation are those of a large set while the disk hol
 come from the page cache: the rate is that of the program, not of a disk.
 
     python benchmarks/streaming_memory.py [--images 100000] [--box 128] [--batch 64]
+    python benchmarks/streaming_memory.py --images 20000 200000    # flat within 5 %?
+
+Each number of images is streamed in a process of its own.
 """
 
 import argparse
+import multiprocessing
 import resource
 import tempfile
 import time
@@ -15,7 +19,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from record import machine, write_json
+from record import machine, print_table, write_json
 
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.loader import PreparedImages
@@ -26,6 +30,8 @@ from vitreous.training.fit import FitOptions, fit
 from vitreous.training.run import Run
 
 DISTINCT = 512
+# Share by which the peak may grow from the fewest images to the most.
+FLAT = 0.05
 
 
 class MeanMethod:
@@ -65,15 +71,8 @@ def make_table(stack: Path, count: int, box: int) -> ParticleTable:
     )
 
 
-def main() -> None:
-    """Stream one epoch and print figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--box", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, default=None)
-    given = parser.parse_args()
+def stream(count: int, given: argparse.Namespace) -> dict:
+    """Stream one epoch; what it took."""
     options = FitOptions(
         epochs=1, batch_size=given.batch, log_every=64, threads=given.threads, quiet=True
     )
@@ -84,28 +83,52 @@ def main() -> None:
         noise = np.random.default_rng(0).normal(size=(DISTINCT, given.box, given.box))
         write_stack(stack, noise.astype(np.float32), 1.5)
         del noise
-        table = make_table(stack, given.images, given.box)
+        table = make_table(stack, count, given.box)
         data = PreparedImages.build(table, ImageSource(table), resident=False)
-        run = Run.create(Path(folder) / "run", {"images": given.images})
+        run = Run.create(Path(folder) / "run", {"images": count})
         began = time.perf_counter()
         fit(MeanMethod(len(data.pixels)), data, run, options)
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     queue = (2 * options.read_ahead + 1) * given.batch * given.box**2 * 4
     gib = 2**30
-    row = {
-        "images": given.images,
+    return {
+        "images": count,
         "box": given.box,
         "batch": given.batch,
-        "images_per_second": round(given.images / seconds),
+        "images_per_second": round(count / seconds),
         "peak_resident_gib": round(peak / gib, 3),
         "of_which_before_start_gib": round(start / gib, 3),
         "batch_queue_gib": round(queue / gib, 3),
         "beyond_queue_gib": round((peak - queue) / gib, 3),
     }
-    for name, value in row.items():
-        print(f"{name:<28}{value:>12,}")
-    write_json(given.json, "streaming_memory", {"machine": machine("grain"), "rows": [row]})
+
+
+def main() -> None:
+    """Stream one epoch of each number of images, and write figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--box", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, default=None)
+    given = parser.parse_args()
+    # A process each: what one has let go of would count for the next.
+    spawn = multiprocessing.get_context("spawn")
+    rows = []
+    for count in given.images:
+        with spawn.Pool(1) as pool:
+            rows.append(pool.apply(stream, (count, given)))
+    print_table(rows, list(rows[0]))
+    peaks = [row["peak_resident_gib"] for row in rows]
+    growth = max(peaks) / min(peaks) - 1
+    if len(rows) > 1:
+        print(f"peak memory differs by {100 * growth:.1f} %, goal: at most {100 * FLAT:.0f} %")
+    name = "streaming_memory" if len(rows) == 1 else "streaming_flat"
+    about = {"machine": machine("grain"), "growth": round(growth, 4)}
+    write_json(given.json, name, about | {"rows": rows})
+    if growth > FLAT:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
