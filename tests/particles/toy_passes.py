@@ -25,7 +25,7 @@ from vitreous.reconstruction.kernel_regression import KernelRegression
 from vitreous.reconstruction.reconstruct import image_columns
 from vitreous.simulation import MapStates
 from vitreous.simulation.matching import MatchOptions, plan_search, run_search
-from vitreous.training.distributed import initialise
+from vitreous.training.distributed import initialise, wait_for_end
 from vitreous.training.run import Run
 
 COUNT, BOX, PIXEL = 37, 16, 2.0
@@ -136,3 +136,5 @@ if __name__ == "__main__":
     first["devices"] = np.asarray([jax.process_count(), len(jax.local_devices()), len(own)])
     fail_together()
     np.savez(folder / f"found.{jax.process_index()}.npz", **first)
+    # At the end JAX waits for the others, but not for long.
+    wait_for_end()

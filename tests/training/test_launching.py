@@ -11,7 +11,7 @@ import pytest
 
 from vitreous.errors import InputError
 from vitreous.training.distributed import Place, find_place, own_devices
-from vitreous.training.launching import Ended, launch, share_of_cores
+from vitreous.training.launching import _LOST, Ended, launch, share_of_cores
 from vitreous.training.slurm import Job, batch_script
 
 WHO = "import os, sys, time; n = int(os.environ['VITREOUS_PROCESS']); "
@@ -50,6 +50,11 @@ def test_all_run_and_share_the_cores(tmp_path, monkeypatch):
     [
         ("print('vitreous: lost.star: no such file'); sys.exit(2)", 2, "status 2 (vitreous: lost"),
         ("os.kill(os.getpid(), 9)", 137, "killed by SIGKILL"),
+        (
+            f"print('F1 {_LOST}.'); print('    @   0x7f'); sys.stdout.flush(); os.abort()",
+            134,
+            "killed by SIGABRT (lost touch with the others",
+        ),
     ],
 )
 def test_one_that_fails_ends_the_others(tmp_path, end, status, words):

@@ -14,7 +14,7 @@ from toy import ToyMethod, ToySource, toy_table
 from vitreous.cli.common import start_jax
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.reconstruct import reconstruct
-from vitreous.training.distributed import initialise
+from vitreous.training.distributed import initialise, wait_for_end
 from vitreous.training.evaluate import map_images
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.mesh import data_mesh
@@ -53,3 +53,5 @@ if __name__ == "__main__":
         leaves += fit_toy(Path(sys.argv[1]) / "begun", "begun", 2, data_mesh())
     # Every process holds the whole of the last state.
     np.savez(Path(sys.argv[1]) / f"streamed.{jax.process_index()}.npz", *leaves)
+    # At the end JAX waits for the others, but not for long.
+    wait_for_end()

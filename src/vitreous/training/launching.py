@@ -18,6 +18,8 @@ from vitreous.errors import InputError
 # Seconds that the others are given to end by themselves once one has failed.
 _GRACE = 3.0
 _POLL = 0.05
+# What JAX says, before a stack of addresses, where the others have not been heard of for too long.
+_LOST = "JAX distributed service detected fatal errors"
 # Goes before the command in its process, as forking by hand is not safe beside threads of JAX:
 # the system is to end it if the launcher dies, however it dies (PR_SET_PDEATHSIG is 1).
 _PROLOGUE = (
@@ -139,6 +141,8 @@ def _last_line(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("vitreous: ")]
+    if not ours and any(_LOST in line for line in lines):
+        return "lost touch with the others: is one gone, or a machine overloaded?"
     return (ours or lines or [""])[-1][:300]
 
 
