@@ -126,7 +126,9 @@ def test_a_moved_stack_is_named_and_datadir_mends_it(tmp_path):
         assert any("particles.star" in line for line in about["warnings"])
         assert not about["can"]["images"]
         assert "umap1" in {column["name"] for column in about["columns"]}
-        assert "particles.star" in told(client.get("/api/montage?indices=1"))
+        line = told(client.get("/api/montage?indices=1"))
+        assert "particles.star" in line
+        assert "--datadir" in line
     with opened(run, folder) as client:
         assert client.get("/api/run").json()["warnings"] == []
         assert client.get(f"/api/montage?indices=1,{COUNT - 1}").status_code == 200

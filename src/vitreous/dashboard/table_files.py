@@ -58,7 +58,10 @@ def read_apart(
 def candidates_of(
     run: Path, datadir: Path | None, epoch: int | None = None, clusters: int | None = None
 ) -> Candidates:
-    """Open the candidates of a run, its particle file looked for in `datadir` too."""
+    """Open the candidates of a run, its particle file looked for in `datadir` too.
+
+    **Raises:** `InputError` if it is in neither place.
+    """
     candidates = Candidates(run, epoch, clusters, datadir)
     assert candidates.run is not None
     if datadir is not None:
@@ -68,6 +71,10 @@ def candidates_of(
             arguments["path"] = str(moved)
         # In memory only: whatever reads the table of this run finds its stacks.
         arguments["datadir"] = str(datadir)
+    if "path" in candidates.run.config.get("particles", {}):
+        path = candidates.run.particle_arguments()["path"]
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such file; if it was moved, --datadir names its folder")
     return candidates
 
 

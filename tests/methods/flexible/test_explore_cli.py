@@ -224,13 +224,32 @@ def test_bodies_that_cannot_be_are_refused(run, capsys, tmp_path):
     assert "holds no mask" in line
 
 
-@pytest.mark.parametrize("kind", ["PCA", "ICA"])
+@pytest.mark.parametrize("kind", ["UMAP", "TSNE"])
+def test_neighbours_in_any_plane_move_alike(run, capsys, kind):
+    everywhere = "-999,-999 999,-999 999,999 -999,999"
+    out = call(capsys, "explore-latent-space", run.path, "--reduce-by-deformation",
+               "--dimensionality-reduction-method", kind, "--region", everywhere)  # fmt: skip
+    assert f"{COUNT} of {COUNT} particles" in out
+    names = (f"{kind.lower()}_deformation{axis}" for axis in (1, 2))
+    plane = np.stack([np.load(run.path / f"columns/{name}.npy") for name in names], axis=1)
+    assert plane.std(axis=0).min() > 0
+    # Latents are evenly spaced along a line: places of neighbours are nearer than most others.
+    apart = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
+    nextdoor = np.median(np.diagonal(apart, 1))
+    assert nextdoor < 0.5 * np.median(apart)
+
+
+@pytest.mark.parametrize("kind", ["PCA", "ICA", "UMAP"])
 def test_planes_keep_clusters_apart(kind):
     rng = np.random.default_rng(0)
     label = np.arange(40) % 2
     features = rng.normal(0, 0.3, (40, 4)) + 4 * label[:, None]
     plane = embed(features, kind)
     assert plane.shape == (40, 2)
-    gap = np.abs(plane[label == 0].mean(axis=0) - plane[label == 1].mean(axis=0))
-    assert (gap / plane[label == 0].std(axis=0)).max() > 4
+    if kind in ("PCA", "ICA"):
+        gap = np.abs(plane[label == 0].mean(axis=0) - plane[label == 1].mean(axis=0))
+        assert (gap / plane[label == 0].std(axis=0)).max() > 4
+    apart = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
+    nearest = np.argsort(apart, axis=1)[:, 1:4]
+    assert (label[nearest] == label[:, None]).all()
     np.testing.assert_array_equal(embed(features[:, :1], kind)[:, 0], features[:, 0].astype("f4"))

@@ -4,6 +4,7 @@ import { token } from "../core/theme.js";
 import { halve } from "./mrc.js";
 import { loadVtk } from "./vtk.js";
 
+const ARROWS = 160; // more of them hide each other
 const LARGE = 130; // boxes above this are halved while the level moves
 
 const rgb = (name) => {
@@ -171,7 +172,9 @@ export class Scene {
     return actor;
   }
 
-  #arrows({ positions, displacements }) {
+  #arrows(model) {
+    const every = Math.ceil(model.positions.length / ARROWS);
+    const [positions, displacements] = [model.positions, model.displacements].map((rows) => rows.filter((_, k) => k % every === 0));
     const source = this.vtk.Filters.Sources.vtkArrowSource.newInstance({ tipResolution: 10, shaftResolution: 8, tipRadius: 0.12, shaftRadius: 0.045 });
     const lengths = displacements.map((d) => Math.hypot(...d));
     const actor = this.#glyphs(
