@@ -118,9 +118,12 @@ def test_later_commands_take_the_run(found, run, tmp_path):
 
 
 def test_a_fit_begins_with_the_poses_of_an_earlier_run(blobs, found, run, tmp_path):
-    """Poses of the same images are refined, not searched; the sign is taken over."""
+    """Poses of the same images are refined, not searched; the sign is taken over.
+
+    Conformations are looked for on the way: the images show none, so poses must not suffer.
+    """
     folder, words = found
-    words = [*words, tmp_path / "run", "--load", folder / "run"]
+    words = [*words, tmp_path / "run", "--load", folder / "run", "--zdim", "1"]
     assert run(*words).status == 0
     later = Run.open(tmp_path / "run")
     assert later.config["contrast"] == "dark"
@@ -128,6 +131,10 @@ def test_a_fit_begins_with_the_poses_of_an_earlier_run(blobs, found, run, tmp_pa
     assert np.median(pose_errors(table.rotation, blobs.rotation).angle) < 5
     told = json.loads((later.path / "found.json").read_text())
     assert not any("start" in entry["phase"] for entry in told["history"])
+    assert any("2 maps" in entry["phase"] for entry in told["history"])
+    assert later.latents().mean.shape == (COUNT, 1)
+    assert run("eval-vol", later.path, "-z", "0.5", "-o", tmp_path / "map.mrc").status == 0
+    assert (later.path / "figures" / "latents.png").is_file()
 
 
 def test_poses_of_a_map_that_is_held_are_found_in_its_frame(blobs, found, run, tmp_path):

@@ -7,7 +7,9 @@ at the poses found, by the method that `registry.LANDSCAPES` names.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from vitreous.methods.abinitio.division import divide
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import Halves, one_pass
 from vitreous.methods.abinitio.low_resolution import Estimate
+from vitreous.methods.abinitio.passes import Watch
 from vitreous.methods.abinitio.reference import low_passed
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.particles.device_data import put_columns
@@ -28,6 +31,9 @@ from vitreous.reconstruction.volume_alignment import Alignment, align_volumes
 from vitreous.training.registry import landscape_fitter
 
 logger = logging.getLogger(__name__)
+
+# Told where a pass ended, and its line of the history.
+Told = Callable[[Halves, dict[str, Any]], None]
 
 _METHOD = "subspace"
 # Maps that are divided softly, over all poses; then once more at the poses found, if as many
@@ -43,17 +49,27 @@ _FRAME_BOX = 32
 _PASSES, _ANEW, _GRID_SHELL, _BAND = 6, 3, 6, 8
 
 
-def add_conformations(setting: Setting, found: Found, zdim: int) -> Found:
+def add_conformations(
+    setting: Setting, found: Found, zdim: int, watch: Watch | None = None
+) -> Found:
     """Find latents, maps along them, and the poses they go with.
 
-    **Arguments:** `found`: poses and one map. `zdim`: latent dimensions.
+    **Arguments:** `found`: poses and one map. `zdim`: latent dimensions. `watch`: called after
+    every pass with rotations, mean map, FSC and history.
 
     **Returns:** the same with latents and components; half maps and verdict stay those of the
     one map.
     """
     size = float(np.median(np.asarray(setting.data.table.pixel_size)))
     history = list(found.history)
-    halves = _in_one_frame(_classes(setting, found, history))
+
+    def told(halves: Halves, entry: dict[str, Any]) -> None:
+        history.append(entry)
+        if watch is not None and halves.poses is not None:
+            shown = np.asarray(halves.volumes).mean(axis=(0, 1))
+            watch(np.asarray(halves.poses.rotation[:, 0]), shown, found.fsc, history)
+
+    halves = _in_one_frame(_classes(setting, found, told))
     setting.report("poses are averaged over maps", 1, 1, "")
     halves = average_poses(setting.with_classes(halves.volumes.shape[1]), halves)
     assert halves.poses is not None
@@ -73,7 +89,7 @@ def add_conformations(setting: Setting, found: Found, zdim: int) -> Found:
     )
 
 
-def _classes(setting: Setting, found: Found, history: list[dict]) -> Halves:
+def _classes(setting: Setting, found: Found, told: Told) -> Halves:
     """Divide the map, and let all images choose among the parts."""
     # One map for all has taken sides already where it is fine; what it began with has not.
     begin = found.volumes[:1] if found.start is None else found.start[:1]
@@ -83,15 +99,15 @@ def _classes(setting: Setting, found: Found, history: list[dict]) -> Halves:
     shells = np.arange(setting.pixels.max_shell + 1)
     fsc = np.where(shells <= setting.shell(_BAND), 1.0, 0.0)
     halves = Halves(estimate.volumes[None], estimate.noise, fsc)
-    halves = _passes(setting, halves, fsc, "divided", history)
+    halves = _passes(setting, halves, fsc, "divided", told)
     while 2 * halves.volumes.shape[1] <= min(_HARD, _affordable(setting)):
         volumes = _doubled(halves.volumes, _apart(setting, halves))
-        halves = _passes(setting, Halves(volumes, halves.noise, fsc), fsc, "doubled", history)
+        halves = _passes(setting, Halves(volumes, halves.noise, fsc), fsc, "doubled", told)
     deserted = _deserted(halves)
     if len(deserted):
         volumes = _refilled(halves, deserted, _apart(setting, halves))
         again = replace(halves, volumes=volumes)
-        again = _passes(setting, again, fsc, "refilled", history)
+        again = _passes(setting, again, fsc, "refilled", told)
         if again.score.mean() > halves.score.mean():
             halves = again
     return halves
@@ -102,7 +118,7 @@ def _affordable(setting: Setting) -> int:
     return 2 ** max(1, int(np.log2(max(len(setting.data) / _IMAGES, 1))))
 
 
-def _passes(setting: Setting, halves: Halves, fsc, after: str, history: list[dict]) -> Halves:
+def _passes(setting: Setting, halves: Halves, fsc, after: str, told: Told) -> Halves:
     count, n = halves.volumes.shape[1], len(setting.data)
     many, low = setting.with_classes(count), setting.shell(_GRID_SHELL)
     seed = 3000 + 100 * count + (50 if after == "refilled" else 0)
@@ -116,7 +132,7 @@ def _passes(setting: Setting, halves: Halves, fsc, after: str, history: list[dic
         setting.report(f"images choose of {count} maps, {after}", number + 1, _PASSES, words)
         logger.info("%d maps, %s, pass %d: %s", count, after, number + 1, words)
         entry = {"phase": f"conformations, {count} maps {after}", "epoch": number + 1}
-        history.append(entry | {"score": score})
+        told(halves, entry | {"score": score})
     return halves
 
 

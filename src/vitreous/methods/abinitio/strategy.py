@@ -76,7 +76,7 @@ def find_poses(
         return found
     logger.info("the map of all images stands: finding conformations")
     landscape = setting.inverted() if found.is_dark else setting
-    return add_conformations(landscape, found, config.zdim)
+    return add_conformations(landscape, found, config.zdim, watch)
 
 
 def surroundings(data: PreparedImages, config: AbinitioConfig, progress: Told) -> Setting:
