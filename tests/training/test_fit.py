@@ -76,6 +76,9 @@ def test_state_is_donated_and_data_is_kept():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before)), "memory of both states held"
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((after, data.arrays)))
     assert fetch()["loss"].shape == (4,)
+    again = stepper.epoch(EpochPlan(plan_rows, np.ones((4, 8), np.float32)), 0, 4)
+    again.advance(stepper.arrays(stepper.seen_by_all(after)))
+    assert stepper._run_block._cache_size() == 1, "the same steps were compiled twice"
 
 
 def test_one_compile_however_many_epochs(run_toy):

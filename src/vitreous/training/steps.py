@@ -84,11 +84,14 @@ class Stepper:
             # A weakly typed leaf would come back strong from the first step and compile twice.
             return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
-        return jax.jit(arrays, out_shardings=self.shardings)(self._init_key)
+        return self.put(jax.jit(arrays, out_shardings=self.shardings)(self._init_key))
 
     def put(self, arrays: PyTree) -> PyTree:
         """Put arrays, read back or changed on the host, where the steps want them."""
-        return arrays if self.shardings is None else put(arrays, self.shardings)
+        if self.shardings is None:
+            # Arrays bound to no device come back bound to one: steps would be compiled twice.
+            return jax.device_put(arrays, self._data.devices[0])
+        return put(arrays, self.shardings)
 
     def whole(self, arrays: PyTree) -> PyTree:
         """Return the state as the method knows it."""
