@@ -53,7 +53,7 @@ def anchor_maps(
 
     **Arguments:** `box`: side that maps are cut to in Fourier space, which is their low-pass.
     """
-    whole = regression.data.box
+    whole = regression.geometry.box
     box = min(box, whole)
     maps = []
     for i in chosen:
