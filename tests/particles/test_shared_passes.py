@@ -55,10 +55,10 @@ def test_it_is_what_one_device_makes(folder, found, tmp_path):
         scale = max(float(np.abs(values).max()), 1e-6)
         atol = 0 if values.dtype.kind == "i" else ROUNDING * scale
         np.testing.assert_allclose(found[0][name], values, rtol=0, atol=atol, err_msg=name)
-    one, two = (read_sections(path / "small.mrcs")[1] for path in (tmp_path, folder / "one"))
+    one, two = (read_sections(path / "small.mrcs")[1] for path in (tmp_path, folder / "two"))
     np.testing.assert_allclose(one, two, atol=1e-5)
     # Nothing half-written, and nothing written twice.
-    assert [path.name for path in sorted((folder / "one").iterdir())] == ["run", "small.mrcs"]
+    assert [path.name for path in sorted((folder / "two").iterdir())] == ["run", "small.mrcs"]
 
 
 def test_what_one_finds_wrong_all_say(folder):
