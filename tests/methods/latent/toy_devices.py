@@ -1,7 +1,7 @@
 """Fit a small set on one and on eight simulated devices; keep what came out.
 
-Usage: `python toy_devices.py PARTICLES OUTDIR KIND…`; one process, so that what is compiled for one
-kind of fit is there for the next.
+Usage: `NPROC=16 python toy_devices.py PARTICLES OUTDIR KIND…`; one process, so that what is compiled
+for one kind of fit is there for the next.
 """
 
 import sys
@@ -15,10 +15,15 @@ from vitreous.methods.latent.fit import train
 from vitreous.training.fit import FitOptions
 from vitreous.training.inputs import DataOptions
 
+# Eight steps of 16 images.
+IMAGES = 128
+
 
 def main() -> None:
     particles, outdir, *kinds = sys.argv[1:]
     jax.config.update("jax_num_cpu_devices", 8)
+    # Devices that wait for each other need a thread each: one program at a time (docs/scale.md).
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     start_jax()
     for kind in kinds:
         config = LatentConfig(
@@ -35,7 +40,8 @@ def main() -> None:
         for devices in (1, 8):
             folder = f"{outdir}/{kind}_{devices}"
             options = FitOptions(quiet=True)
-            run = train(particles, folder, config, DataOptions(devices=devices), options)
+            data = DataOptions(devices=devices, ind=range(IMAGES))
+            run = train(particles, folder, config, data, options)
             np.save(f"{folder}/volume.npy", run.decode(np.zeros((1, 2), np.float32)))
 
 
