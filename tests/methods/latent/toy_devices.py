@@ -1,7 +1,7 @@
 """Fit a small set on one and on eight simulated devices; keep what came out.
 
-Usage: `NPROC=16 python toy_devices.py PARTICLES OUTDIR KIND…`; one process, so that what is compiled
-for one kind of fit is there for the next.
+Usage: `NPROC=16 python toy_devices.py PARTICLES OUTDIR KIND…`; in one process, so that what is
+compiled for one kind of fit is there for the next.
 """
 
 import sys
