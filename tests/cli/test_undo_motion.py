@@ -146,6 +146,31 @@ def test_the_peers_variants_lead_here(run, tmp_path) -> None:
         assert "no run folder" in err[0]
 
 
+# As its own table of options has them, but those that are paths of the run.
+_OF_ALL = "--refinement-star-file a.star --gpu-id 0 --no-preload-images --particle-diameter 100"
+_LOADED = f"{_OF_ALL} --mask-soft-edge-width 20 --data-loader-threads 4 --pipeline-control job"
+PEERS = {
+    "optimize-inverse-deformations": f"{_LOADED} --checkpoint-file c.pth --batch-size 0 "
+    "--n-epochs 50 --no-add-noise --no-save-deformations",
+    "optimize-inverse-deformations-single": "--n-epochs 50",
+    "deformable-backprojection": f"{_LOADED} --mask-file m.mrc --vae-directory c.pth --batch-size "
+    "24 --inverse-deformation-directory inv --backprojection-batch-size 1 --downsample 2 "
+    "--no-mask-reconstruction --do-deformations --checkpoint-file c.pth",
+    "explore-latent-space": f"{_OF_ALL} --checkpoint-file c.pth --half-set 1 --mask-file m.mrc "
+    "--soft-edge-width 20 --batch-size 100 --n-workers 8 --dimensionality-reduction-method UMAP "
+    "--inverse-deformation inv --atomic-model a.pdb --no-reduce-by-deformation",
+    "compute-rigid-transforms": f"{_LOADED} --checkpoint-file c.pth --batch-size 100 --mask m "
+    "--no-rigid",
+    "compute-masks-for-rigid-transforms": f"{_LOADED} --checkpoint-file c.pth --batch-size 100 "
+    "--number-of-masks 4 --refinement-iterations 2 --mask-resolution 20",
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_option_of_the_peer_is_understood(parse, name) -> None:
+    assert str(parse([name, "out", *PEERS[name].split()])["run"]) == "out"
+
+
 def test_a_run_without_a_model(run, tmp_path) -> None:
     Run.create(tmp_path / "latent", {"method": "latent"})
     Run.create(tmp_path / "begun", {"method": "flexible"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from vitreous.cli.common import start_jax
-from vitreous.cli.deformed import PeerFlags, PipelineControl, RunFolder
+from vitreous.cli.deformed_flags import PeerFlags, PipelineControl, RunFolder, WindowFlags
 from vitreous.cli.grouped import grouped
 from vitreous.cli.pipeline import relion_job
 from vitreous.errors import InputError
@@ -90,6 +90,7 @@ def compute_masks_for_rigid_transforms(
 def explore_latent_space(
     run: RunFolder,
     peer: PeerFlags,
+    window: WindowFlags,
     checkpoint_file: Checkpoint = None,
     half_set: Annotated[
         int, typer.Option(min=0, max=2, help="Particles of a half set; 0 for all of them.")
@@ -150,6 +151,7 @@ def explore_latent_space(
         raise InputError("-o is for one of --region with --star, --click and --trajectory")
     opened, epoch = _open(run, checkpoint_file)
     peer.tell()
+    window.tell()
     from vitreous.analysis.exploring import explore
     from vitreous.analysis.motion_columns import write_gaussians, write_motion_columns
 

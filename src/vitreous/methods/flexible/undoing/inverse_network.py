@@ -29,13 +29,16 @@ FOLDER, FILE = "inverse_deformations", "inverse.npz"
 # Points are jittered by so many Å, so that the inverse is learned between Gaussians too.
 _JITTER = 5.0
 _WARMUP = 0.05
+# Steps of an epoch, at least, where images suffice: a small set in large batches is never learned.
+_STEPS = 16
 
 
 @dataclass(frozen=True)
 class InverseOptions:
     """Say how the network is fitted.
 
-    **Arguments:** `epochs`, `batch_size` (images), `learning_rate` of Adam. `save_deformations`:
+    **Arguments:** `epochs`, `batch_size` (images; at most a
+    sixteenth of them), `learning_rate` of Adam. `save_deformations`:
     keep where the Gaussians of all images lie in memory, `12 · images · Gaussians` bytes.
     `add_noise`: learn between the Gaussians too. `seed`.
     """
@@ -82,7 +85,8 @@ def fit_inverse(
     **Arguments:** `progress`: called with the epochs done and how many there are.
     """
     latents = jnp.asarray(half.latents)
-    count, batch = len(latents), min(options.batch_size, len(latents))
+    count = len(latents)
+    batch = min(options.batch_size, max(1, count // _STEPS))
     steps = count // batch
     total = steps * options.epochs
     warm = max(1, int(_WARMUP * total))
