@@ -3,10 +3,16 @@
 import shutil
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
+from vitreous.analysis.motion import motion_facts, motion_variables
 from vitreous.cli import main as program
+from vitreous.dashboard.app import build_app
+from vitreous.dashboard.guard import Keys
+from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.fit import optimize_deformations
@@ -62,6 +68,33 @@ def test_a_run_decodes_tells_of_unseen_images_and_of_its_gaussians(run, particle
     assert not moved.any()
     assert (widths > 0).all()
     assert (run.path / "forward_deformations/volumes/volume_half2_008.mrc").is_file()
+
+
+@pytest.mark.slow
+def test_the_page_and_the_report_show_how_it_moves(run):
+    keys = Keys()
+    with Session(run.path) as session:
+        page = TestClient(
+            build_app(session, keys),
+            base_url="http://127.0.0.1:8000",
+            headers={"X-Token": keys.session},
+        )
+        assert page.get("/api/run").json()["can"]["flexible"]
+        shown = page.get("/api/flexible/gaussians?particle=3").json()
+    half = load_flexible(run).halves[0]
+    z = run.latents().mean[3:4]
+    moved = half.deformation(half.gaussians.positions, jnp.asarray(z))[0]
+    np.testing.assert_allclose(shown["displacements"], moved, atol=1e-3)
+    np.testing.assert_allclose(shown["positions"], half.gaussians.positions, atol=1e-3)
+    # What the report says is what agreement.npz holds, a value a particle.
+    facts = dict(motion_facts(run))
+    amount, error = motion_variables(run, TRIAL.count)
+    motion = float(facts["motion"].split()[0])
+    assert motion == pytest.approx(np.sqrt(np.mean(amount.values**2)), abs=0.01)
+    assert f"to {np.sqrt(np.mean(error.values**2)):.2f} Å" in facts["half sets agree on it"]
+    assert motion_variables(run, TRIAL.count - 1) == []
+    # Nothing moves at a latent of 0, and more the farther from it.
+    assert np.corrcoef(amount.values, np.abs(run.latents().mean[:, 0]))[0, 1] > 0.8
 
 
 @pytest.mark.slow
