@@ -70,9 +70,19 @@ class FieldFlags:
             help="Start from maps along a landscape [where motion is large].",
         ),
     ] = None
+    encoder: Annotated[
+        bool, typer.Option(help="Let a network tell first latents, from image, pose and CTF.")
+    ] = True
+    repulsion: Annotated[
+        bool, typer.Option(help="Keep parts that meet apart, not only neighbours.")
+    ] = True
     refine_poses: Annotated[bool, typer.Option(help="Correct small pose errors on the way.")] = (
         False
     )
+    pretrain_poses: Annotated[int, typer.Option(min=0, help="Epochs before poses move.")] = 1
+    pose_spread: Annotated[
+        tuple[float, float], typer.Option(help="Errors expected: degrees (each axis) and Å.")
+    ] = (2.0, 2.0)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from vitreous.errors import InputError
+from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.rotations import random_rotations
+from vitreous.imaging.ctf import CTFParameters
 from vitreous.imaging.gaussians import GaussianAtoms, transform_gaussians
+from vitreous.methods.flexible.deformation import make_deformation
 from vitreous.methods.flexible.gaussian_model import GaussianModel, draw_map
+from vitreous.methods.flexible.images import Images
 from vitreous.methods.flexible.inference import find_latents, linearised, newton_step
 from vitreous.methods.flexible.rendering import Renderer
+from vitreous.methods.flexible.start import Start
 from vitreous.methods.flexible.starts.seeding import gaussians_from_map
+from vitreous.methods.flexible.state import Moving
+from vitreous.particles.prepare import Batch
+from vitreous.reconstruction.pose_correction import Pose, corrected_pose
 
 RNG = np.random.default_rng(5)
 MODEL = GaussianModel.of(
@@ -42,6 +50,45 @@ def test_slopes_of_spread_images_are_those_of_matrix_products():
     expected = np.stack([np.asarray(along(one)) for one in directions])
     found = np.asarray(spread.slopes(MODEL.atoms(moved), rotation, directions))
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_planted_pose_errors_are_found_where_the_model_is_known():
+    b, box, size = 6, 24, 3.0
+    start = Start(
+        MODEL, np.zeros((1, 2), np.int32), np.full((1, 10), 0.05, np.float32), 9, 30.0, 5.0
+    )
+    images = Images(start, box, size, np.zeros(b, np.int32), "separable")
+    model = Moving(MODEL, make_deformation("factorised", 2, 30.0, 5.0, jax.random.key(2)))
+    z = jnp.asarray(RNG.normal(size=(b, 2)), jnp.float32)
+    # 3° about any axis, 2 pixels any way.
+    wrong = np.concatenate(
+        [
+            far * x / np.linalg.norm(x, axis=1, keepdims=True)
+            for far, x in ((3, RNG.normal(size=(b, 3))), (2 * size, RNG.normal(size=(b, 2))))
+        ],
+        axis=1,
+    )
+    wrong = jnp.asarray(wrong, jnp.float32)
+    true = Pose(random_rotations(jax.random.key(1), b), jnp.zeros((b, 2)))
+    given = corrected_pose(true.rotation, true.shift, wrong)
+    pixels = FourierPixels(box, 9)
+    ones = jnp.ones(b)
+    ctf = CTFParameters(*(ones * x for x in (1e4, 1e4, 0.0, 300.0, 2.7, 0.1, 0.0, 0.0, 1.0)))
+    batch = Batch(
+        jnp.zeros((b, len(pixels)), jnp.complex64), true.rotation, true.shift, ones * size, ctf,
+        jnp.arange(b, dtype=jnp.int32), ones,
+    )  # fmt: skip
+    noise = jnp.asarray(start.noise)
+    seen = images.see(batch, noise)
+    whitening = jnp.sqrt(jnp.asarray(images.band.weight)[None] / noise[0, images.band.shell][None])
+    shown = images.predict(model, seen)(z) / whitening.astype(jnp.complex64)
+    batch = batch._replace(pixels=shown, rotation=given.rotation, shift=given.shift)
+    found = images.better_poses(model, batch, noise, z, jnp.zeros((b, 5)), 8, (5.0, 10.0))
+    back = corrected_pose(given.rotation, given.shift, found)
+    turn = jnp.einsum("bij,bkj->bik", back.rotation, true.rotation)
+    angle = np.rad2deg(np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    assert angle.max() < 0.3
+    assert np.abs(back.shift).max() < 0.2
 
 
 def test_a_linear_model_has_its_exact_posterior():

@@ -10,12 +10,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Int, Int32
 
 from vitreous.files import atomic_path
-from vitreous.methods.flexible.inference import find_latents
+from vitreous.methods.flexible.images import Seen
+from vitreous.methods.flexible.inference import Posterior, best_of, find_latents
 from vitreous.methods.flexible.model import FlexibleMethod
-from vitreous.methods.flexible.state import FlexibleState, half_of
+from vitreous.methods.flexible.state import FlexibleState, Moving, half_of
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
@@ -55,26 +56,39 @@ def all_latents(
 ) -> tuple[Latents, Latents]:
     """Find the latents of all images of the fit under either half's model.
 
-    In a large set only some are searched for; they tell how one frame goes over into the other,
-    and so where the search for each of the rest begins.
+    The search for an image's own latent begins with that. Under the other half's model it begins
+    with the same numbers, for the frames may have begun as one, or with what that half's encoder
+    says; without one, with what some images, which are searched for, tell of how one frame goes
+    over into the other. The place where the image is likeliest is taken.
     """
     count = len(method.half)
-    if count <= _SEARCHED:
+    if count <= _SEARCHED and state.taught is None:
         return infer_latents(method, state, data)
-    rows = np.sort(np.random.default_rng(0).choice(count, _SEARCHED, replace=False))
-    some = infer_latents(method, state, data, rows=rows.astype(np.int32))
     own = np.asarray(state.latents)[:count]
-    known = np.empty((2, *own.shape), np.float32)
-    for half in range(2):
-        is_own = method.half == half
-        pairs = ~is_own[rows]
-        known[half, is_own] = own[is_own]
-        other = _features(own[~is_own])
-        seen = _features(own[rows[pairs]])
-        ridge = 1e-2 * len(seen) * np.eye(seen.shape[1])
-        weights = np.linalg.solve(seen.T @ seen + ridge, seen.T @ some[half].mean[pairs])
-        known[half, ~is_own] = other @ weights
-    return infer_latents(method, state, data, known=known)
+    known = [np.stack([own, own])]
+    if state.taught is None:
+        rows = np.sort(np.random.default_rng(0).choice(count, _SEARCHED, replace=False))
+        some = infer_latents(method, state, data, rows=rows.astype(np.int32))
+        known.append(np.stack([_carried(method, own, rows, some, half) for half in range(2)]))
+    return infer_latents(method, state, data, known=np.stack(known))
+
+
+def _carried(
+    method: FlexibleMethod,
+    own: Float[np.ndarray, "n d"],
+    rows: Int[np.ndarray, " m"],
+    some: tuple[Latents, Latents],
+    half: int,
+) -> Float[np.ndarray, "n d"]:
+    """Carry latents over to a half's frame, by those of some images in both."""
+    is_own = method.half == half
+    pairs = ~is_own[rows]
+    seen = _features(own[rows[pairs]])
+    ridge = 1e-2 * len(seen) * np.eye(seen.shape[1])
+    weights = np.linalg.solve(seen.T @ seen + ridge, seen.T @ some[half].mean[pairs])
+    known = own.copy()
+    known[~is_own] = _features(own[~is_own]) @ weights
+    return known
 
 
 def _features(z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m f"]:
@@ -87,53 +101,82 @@ def infer_latents(
     method: FlexibleMethod,
     state: FlexibleState,
     data: PreparedImages,
-    known: Float[np.ndarray, "2 n d"] | None = None,
+    known: Float[np.ndarray, "k 2 n d"] | None = None,
     rows: Int32[np.ndarray, " m"] | None = None,
 ) -> tuple[Latents, Latents]:
     """Find the latents of images under either half's model, which are kept as they are.
 
-    **Arguments:** `known`: where the search begins, under either model; None tries a few latents
-    of that half's own images, far from one another. `rows`: of these images only.
+    The search begins where an image is likeliest: at what the encoder says, or at a few latents of
+    that half's own images, far from one another. Without an encoder and `known` places all of these
+    latents are searched from.
+
+    **Arguments:** `known`: places under either model that are tried, too. `rows`: of these images
+    only.
     """
     own = np.asarray(state.latents)[: len(method.half)]
-    places = np.stack([landmarks(own[method.half == half]) for half in range(2)])
-    prior = method.config.kld
-    arrays, rest = eqx.partition(state.model, eqx.is_array)
+    marks = np.stack([landmarks(own[method.half == half]) for half in range(2)])
+    models, rest = eqx.partition((state.model, state.taught), eqx.is_array)
 
     def find(given, batch: Batch):
-        arrays, noise, poses, places, known = given
+        models, noise, poses, marks, known = given
         correction = None if poses is None else poses[batch.index]
-        seen = method.see(batch, noise, correction)
+        seen = method.images.see(batch, noise, correction)
 
-        def under(arrays, places, known):
-            predict = method.linearise(eqx.combine(arrays, rest), seen)
-
-            def search(place: Float[Array, " d"]):
-                z = jnp.broadcast_to(place, (len(batch.index), len(place)))
-                return find_latents(predict, seen.observed, z, prior, _SEARCH)
-
-            if known is None:
-                tried = jax.lax.map(search, places)
-                best = jnp.argmin(tried.energy, axis=0)
-                z = jnp.take_along_axis(tried.mean, best[None, :, None], axis=0)[0]
-            else:
-                z = known[batch.index]
-            found = find_latents(predict, seen.observed, z, prior, _DESCENT)
+        def under(arrays, marks, known):
+            model, taught = eqx.combine(arrays, rest)
+            search = Search(method, model, seen)
+            places = [] if known is None else [known[:, batch.index]]
+            if taught is not None:
+                lifted = method.encoding.lifted(model.gaussians, seen)
+                places.append(taught.encoder(lifted, seen.rotation)[None])
+                spread = (len(marks), *places[-1].shape[1:])
+                places.append(jnp.broadcast_to(marks[:, None], spread))
+            elif known is None:
+                places.append(search.from_marks(marks))
+            steps = _DESCENT if known is not None or taught is None else _SEARCH + _DESCENT
+            found = search.descend(jnp.concatenate(places), steps)
             precision = jnp.diagonal(found.precision, axis1=-2, axis2=-1)
             return jnp.stack([found.mean, -jnp.log(precision)])
 
-        axes = (0, 0, None if known is None else 0)
-        return jnp.moveaxis(jax.vmap(under, in_axes=axes)(arrays, places, known), 2, 0)
+        axes = (0, 0, None if known is None else 1)
+        return jnp.moveaxis(jax.vmap(under, in_axes=axes)(models, marks, known), 2, 0)
 
     poses = None if state.poses is None else state.poses.values
     guesses = None if known is None else jnp.asarray(known)
-    given = (arrays, state.noise, poses, jnp.asarray(places), guesses)
+    given = (models, state.noise, poses, jnp.asarray(marks), guesses)
     groups = None
     if rows is not None:
         groups = Groups(rows[:, None], np.ones((len(rows), 1), np.float32))
     found = map_images(find, given, data, _BATCH, groups)
     first, second = (Latents(found[:, half, 0], found[:, half, 1]) for half in range(2))
     return first, second
+
+
+class Search:
+    """Search for the latents of a batch under a model."""
+
+    def __init__(self, method: FlexibleMethod, model: Moving, seen: Seen) -> None:
+        self.predict = method.images.predict(model, seen)
+        self.linearise = method.images.linearise(model, seen)
+        self.observed, self.prior = seen.observed, method.config.kld
+
+    def from_marks(self, marks: Float[Array, "c d"]) -> Float[Array, "1 b d"]:
+        """Take a few steps from each of some latents; return the best places."""
+
+        def one(mark: Float[Array, " d"]):
+            z = jnp.broadcast_to(mark, (len(self.observed), len(mark)))
+            return find_latents(self.linearise, self.observed, z, self.prior, _SEARCH)
+
+        tried = jax.lax.map(one, marks)
+        best = jnp.argmin(tried.energy, axis=0)
+        return jnp.take_along_axis(tried.mean, best[None, :, None], axis=0)
+
+    def descend(self, places: Float[Array, "k b d"], steps: int) -> Posterior:
+        """Descend from the likeliest of some places."""
+        z = places[0]
+        if len(places) > 1:
+            z = best_of(self.predict, self.observed, places, self.prior)
+        return find_latents(self.linearise, self.observed, z, self.prior, steps)
 
 
 def landmarks(latents: Float[np.ndarray, "m d"], count: int = _PLACES) -> Float[np.ndarray, "c d"]:

@@ -20,9 +20,11 @@ class FlexibleConfig:
     `max_shell` (None: as far as the consensus reaches), `particle_diameter` (Å; None measures it).
     *Optimiser* `epochs`, `warmup` (epochs in which nothing moves), `batch_size`, `learning_rate`
     (of the field), `gaussian_rate` (of positions in shares of a width, and of logarithms),
-    `seed`. *Latents* `initial_latents` (run whose latents the fit starts from). *Poses*
-    `refine_poses`, `pose_rate` (Adam step: multiples of 1° and 1 Å). `projection`: how Gaussians
-    are drawn.
+    `seed`. *Latents* `initial_latents` (run whose latents the fit starts from), `landscape` (start
+    from maps along one; None: where motion is large), `encoder` (images tell their first latents).
+    `repulsion`: Gaussians that no spring joins are kept apart, too. *Poses* `refine_poses`,
+    `pretrain_poses` (epochs before it begins), `pose_spread` (expected errors, degrees an axis and
+    Å). `projection`: how Gaussians are drawn.
     """
 
     gaussians: int | None = None
@@ -47,8 +49,11 @@ class FlexibleConfig:
     gaussian_rate: float = 1e-2
     initial_latents: str | None = None
     landscape: bool | None = None
+    encoder: bool = True
+    repulsion: bool = True
     refine_poses: bool = False
-    pose_rate: float = 0.02
+    pretrain_poses: int = 1
+    pose_spread: tuple[float, float] = (2.0, 2.0)
     projection: Method = "auto"
     seed: int = 0
 
@@ -79,6 +84,11 @@ def config_from_dict(values: dict[str, Any]) -> FlexibleConfig:
 
     **Raises:** `InputError` for a setting this version does not know.
     """
+    # Runs from before there were an encoder and repulsion have neither.
+    values = {"encoder": False, "repulsion": False, **values}
+    values.pop("pose_rate", None)
+    if "pose_spread" in values:
+        values["pose_spread"] = tuple(values["pose_spread"])
     unknown = sorted(set(values) - set(FlexibleConfig.__dataclass_fields__))
     if unknown:
         raise InputError(f"config.yaml: unknown setting {', '.join(unknown)}")

@@ -17,6 +17,7 @@ from vitreous.methods.flexible.model import FlexibleMethod
 from vitreous.methods.flexible.outputs import FOLDER, write_models
 from vitreous.methods.flexible.run_files import START_FILE, read_start, write_start
 from vitreous.methods.flexible.starts.choice import make_start
+from vitreous.methods.flexible.starts.encoder_start import measure_encoder
 from vitreous.methods.flexible.state import FlexibleState
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
@@ -153,7 +154,10 @@ def _prepare(
         prepared = build(contrast)
         start, half, group = kept
     pixel_size = float(np.median(table.pixel_size))
-    return FlexibleMethod(config, start, pixels, pixel_size, half, group), prepared
+    method = FlexibleMethod(config, start, pixels, pixel_size, half, group)
+    if config.encoder and run.checkpoints.latest() is None:
+        method.encoder_start = measure_encoder(method.encoding, start, prepared)
+    return method, prepared
 
 
 def save_results(

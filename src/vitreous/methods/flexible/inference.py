@@ -72,6 +72,24 @@ def newton_step(
     return z + step, Posterior(z, normal, energy)
 
 
+def energy_at(
+    predict: Predict, observed: Complex[Array, "b p"], z: Float[Array, "b d"], prior: float
+) -> Float[Array, " b"]:
+    """Return `½ χ²` with the prior's part at some latents."""
+    left = observed - predict(z)
+    square = jnp.sum(left.real**2 + left.imag**2, axis=-1)
+    return 0.5 * square + 0.5 * prior * jnp.sum(z * z, axis=-1)
+
+
+def best_of(
+    predict: Predict, observed: Complex[Array, "b p"], places: Float[Array, "k b d"], prior: float
+) -> Float[Array, "b d"]:
+    """Choose the likeliest of a few latents for each image."""
+    energy = jax.lax.map(lambda z: energy_at(predict, observed, z, prior), places)
+    best = jnp.argmin(energy, axis=0)
+    return jnp.take_along_axis(places, best[None, :, None], axis=0)[0]
+
+
 def find_latents(
     predict: Linearised,
     observed: Complex[Array, "b p"],

@@ -12,53 +12,60 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Complex, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.flexible.balance import Balance, balanced, gradient_norm
 from vitreous.methods.flexible.config import FlexibleConfig
-from vitreous.methods.flexible.elastic import edge_lengths, elastic_energy
-from vitreous.methods.flexible.gaussian_model import GaussianModel
-from vitreous.methods.flexible.inference import (
-    Linearised,
-    Predict,
-    draw_latents,
-    linearised,
-    newton_step,
-)
+from vitreous.methods.flexible.encoder import EncoderStart, Encoding, Taught
+from vitreous.methods.flexible.images import Images, Seen
+from vitreous.methods.flexible.inference import best_of, draw_latents, newton_step
+from vitreous.methods.flexible.loss import Loss
 from vitreous.methods.flexible.noise import residual_power, updated_noise
 from vitreous.methods.flexible.pairs import paired_images
-from vitreous.methods.flexible.rendering import Renderer
+from vitreous.methods.flexible.repulsion import no_pairs, pairs_of_half
 from vitreous.methods.flexible.start import Start
-from vitreous.methods.flexible.state import FlexibleState, Moving, stacked
+from vitreous.methods.flexible.state import FlexibleState, Moving, half_of, stacked
 from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
-from vitreous.reconstruction.foundation import (
-    centred_pixels,
-    known_rotation,
-    transfer_of,
-)
-from vitreous.reconstruction.pose_correction import Pose, corrected_pose
 from vitreous.training.row_adam import RowTable, gather_rows
 from vitreous.training.schedules import warmup_decay
 
 # Share of the training after which springs keep their weight.
 FROZEN_FROM = 0.8
-# Standard deviation of a Gaussian's logarithms about where they start.
-_LOOSENESS = 0.5
+# How fast the encoder follows the latents.
+_ENCODER = 2e-3
+# Poses are improved in every second epoch, by so many steps: in between the model follows. They
+# have so many epochs before anything moves: else motion would explain their errors.
+_POSES_EVERY, _POSE_STEPS, _POSE_EPOCHS = 2, 2, 4
 
 
-class Seen(NamedTuple):
-    """Hold what a model is compared with: whitened centred pixels, and what whitens a prediction.
+class Course(NamedTuple):
+    """Say where in a fit a step is.
 
-    **Fields:** `observed` `(b, p)`; `filter`: CTF over the noise's deviation `(b, p)`; `rotation`;
-    `stretch`: Å of the model's frame per Å of the image's, where magnifications differ `(b,)`.
+    **Fields:** `progress`: share that lies behind. `moves`: 1 once things move, 0 before.
+    `turns`: whether poses are improved now.
     """
 
-    observed: Complex[Array, "b p"]
-    filter: Float[Array, "b p"]
-    rotation: Float[Array, "b 3 3"]
-    stretch: Float[Array, " b"]
+    progress: Float[Array, ""]
+    moves: Float[Array, ""]
+    turns: Bool[Array, ""]
+
+
+class Half(NamedTuple):
+    """Hold what a step changes of a half set, besides rows of tables."""
+
+    model: Moving
+    optimizer: optax.OptState
+    balance: Balance
+    taught: Taught | None
+
+
+class Rows(NamedTuple):
+    """Hold rows of the tables, of a batch: latents, and corrections of poses."""
+
+    z: Float[Array, "b d"]
+    poses: Float[Array, "b 5"] | None
 
 
 class FlexibleMethod:
@@ -79,15 +86,19 @@ class FlexibleMethod:
         """
         self.config, self.start, self.pixel_size = config, start, pixel_size
         self.pixels, self.half, self.group = pixels, half, group
-        self.band = FourierPixels(pixels.box, start.shell)
-        self.count = len(self.band)
-        self.renderer = Renderer(
-            pixels.box, pixel_size, start.shell, start.width_bounds, config.projection
-        )
+        self.images = Images(start, pixels.box, pixel_size, group, config.projection)
+        self.encoding = Encoding(config, start, self.images)
+        # Only a fit that has not begun needs it.
+        self.encoder_start: EncoderStart | None = None
+        self.warmup = config.warmup
+        if config.refine_poses:
+            self.warmup = min(config.warmup + _POSE_EPOCHS, config.epochs - 1)
         # A start that knows the motion was laid on one conformation: at rest it fits no image.
-        self.warmup = config.warmup if start.latents is None else 0
-        self.shell, self.mates = self.band.shell, self.band.weight
-        self.total = float(self.mates.sum())
+        if start.latents is not None:
+            self.warmup = 0
+        band = self.images.band
+        self.shell, self.mates = band.shell, band.weight
+        self.loss = Loss(start, self.images, len(half))
         self.adam = optax.scale_by_adam(b2=0.99)
 
     def groups(self, epoch: int) -> Groups:
@@ -96,13 +107,20 @@ class FlexibleMethod:
 
     def init(self, key: jax.Array) -> FlexibleState:
         """Make both halves' models, optimiser states and the table of latents."""
-        keys = jax.random.split(key, 3)
-        first, second = (self.start.moving(self.config, k) for k in keys[:2])
-        model = stacked(first, second)
+        keys = jax.random.split(key, 5)
+        model = stacked(*(self.start.moving(self.config, k) for k in keys[:2]))
         n, d = len(self.half), self.config.zdim
         latents = 0.5 * jax.random.normal(keys[2], (n, d))
         if self.start.latents is not None:
             latents = jnp.asarray(self.start.latents)
+        elif self.encoder_start is not None:
+            latents = jnp.asarray(self.encoder_start.latents)
+        taught = None
+        if self.config.encoder:
+            taught = stacked(*(self.encoding.init(self.encoder_start, k) for k in keys[3:]))
+        near = None
+        if self.config.repulsion:
+            near = jnp.asarray(np.stack([no_pairs(len(self.start.gaussians))] * 2))
         return FlexibleState(
             model,
             jax.vmap(self.adam.init)(eqx.filter(model, eqx.is_inexact_array)),
@@ -110,6 +128,8 @@ class FlexibleMethod:
             RowTable.start(jnp.zeros((n, 5))) if self.config.refine_poses else None,
             Balance.begin(2),
             jnp.asarray(self.start.noise, jnp.float32),
+            taught,
+            near,
         )
 
     def per_particle(self, state: FlexibleState) -> Any:
@@ -121,165 +141,145 @@ class FlexibleMethod:
             mark = eqx.tree_at(operator.attrgetter("poses"), mark, tables)
         return mark
 
-    def see(
-        self,
-        batch: Batch,
-        noise: Float[Array, "o shells"],
-        correction: Float[Array, "b 5"] | None = None,
-    ) -> Seen:
-        """Whiten a batch up to the last shell in use."""
-        pose = Pose(known_rotation(batch), batch.shift)
-        if correction is not None:
-            pose = corrected_pose(pose.rotation, pose.shift, correction)
-        # Pixels are listed by shell: those of the band come first.
-        batch = batch._replace(pixels=batch.pixels[:, : self.count])
-        power = noise[jnp.asarray(self.group)[batch.index]][:, jnp.asarray(self.shell)]
-        whitening = jnp.sqrt(jnp.asarray(self.mates)[None] / power)
-        centred = centred_pixels(batch, self.band, pose.shift)
-        return Seen(
-            centred * whitening.astype(centred.dtype),
-            transfer_of(batch, self.band) * whitening,
-            pose.rotation,
-            self.pixel_size / batch.pixel_size,
-        )
-
-    def predict(self, model: Moving, seen: Seen) -> Predict:
-        """Return the function from latents to whitened images."""
-        gaussians = model.gaussians
-
-        def images(z: Float[Array, "b d"]) -> Complex[Array, "b p"]:
-            moved = gaussians.atoms(model.deformation(gaussians.positions, z))
-            where = moved.position * seen.stretch[:, None, None]
-            drawn = self.renderer(moved._replace(position=where), seen.rotation)
-            return drawn * seen.filter.astype(drawn.dtype)
-
-        return images
-
-    def linearise(self, model: Moving, seen: Seen) -> Linearised:
-        """Return the same with how images change along each latent dimension."""
-        gaussians, field = model.gaussians, model.deformation
-        if self.renderer.chosen(len(gaussians)) == "separable":
-            return linearised(self.predict(model, seen))
-
-        def both(z: Float[Array, "b d"]):
-            moved, along = jax.linearize(lambda z: field(gaussians.positions, z), z)
-            axes = jnp.eye(z.shape[1], dtype=z.dtype)
-            directions = jax.vmap(lambda one: along(jnp.broadcast_to(one, z.shape)))(axes)
-            stretch = seen.stretch[:, None, None]
-            atoms = gaussians.atoms(moved)
-            atoms = atoms._replace(position=atoms.position * stretch)
-            value = self.renderer(atoms, seen.rotation)
-            slopes = self.renderer.slopes(atoms, seen.rotation, directions * stretch[None])
-            factor = seen.filter.astype(value.dtype)
-            return value * factor, slopes * factor[None]
-
-        return both
+    def end_of_epoch(self, state: FlexibleState, epoch: int) -> FlexibleState:
+        """Look up anew which Gaussians may meet."""
+        if state.near is None or epoch < self.warmup:
+            return state
+        latents = np.asarray(state.latents)[: len(self.half)]
+        tables = [
+            pairs_of_half(
+                half_of(state.model, half),
+                latents[self.half == half],
+                self.start.edges,
+                [self.config.seed, epoch, half],
+            )
+            for half in range(2)
+        ]
+        return eqx.tree_at(operator.attrgetter("near"), state, jnp.asarray(np.stack(tables)))
 
     def step(
         self, state: FlexibleState, batch: Batch, key: jax.Array, progress: Float[Array, ""]
     ) -> tuple[FlexibleState, dict[str, Array]]:
         """Take one step with pairs of images."""
-        by_half = jax.tree.map(lambda x: jnp.swapaxes(_fold(x, 2), 0, 1), batch)
+        poses = None if state.poses is None else gather_rows(state.poses, batch.index)
+        rows = Rows(state.latents[batch.index], poses)
+        by_half, rows = (
+            jax.tree.map(lambda x: jnp.swapaxes(_fold(x, 2), 0, 1), tree) for tree in (batch, rows)
+        )
+        epoch = progress * self.config.epochs
+        moves = (epoch >= self.warmup).astype(jnp.float32)
+        due = jnp.floor(epoch) - self.config.pretrain_poses
+        turns = (due >= 0) & ((jnp.mod(due, float(_POSES_EVERY)) == 0) | (moves == 0))
+        course = Course(progress, moves, turns)
+        halves = Half(state.model, state.optimizer, state.balance, state.taught)
+        arrays, rest = eqx.partition(halves, eqx.is_array)
+
+        def on_arrays(arrays, *given):
+            half, *others = self._half_step(eqx.combine(arrays, rest), *given, state.noise, course)
+            return eqx.filter(half, eqx.is_array), *others
+
         keys = jax.random.split(key, 2)
-        poses = state.poses
-        corrected = None
-        if poses is not None:
-            corrected = jnp.swapaxes(_fold(gather_rows(poses, batch.index), 2), 0, 1)
-        moving_now = (progress * self.config.epochs >= self.warmup).astype(jnp.float32)
-
-        def one(model, optimizer, balance, batch, correction, key):
-            return self._half_step(
-                (model, optimizer, balance), batch, correction, state, key, progress, moving_now
-            )
-
-        axes = (0, 0, 0, 0, None if corrected is None else 0, 0)
-        parts = eqx.partition(state.model, eqx.is_array)
-        given = (state.optimizer, state.balance, by_half, corrected, keys)
-
-        def on_arrays(arrays, *rest):
-            model, *others = one(eqx.combine(arrays, parts[1]), *rest)
-            return eqx.filter(model, eqx.is_array), *others
-
-        found = jax.vmap(on_arrays, in_axes=axes)(parts[0], *given)
-        arrays, optimizer, balance, z, turned, power, scalars = found
+        axes = (0, 0, 0, None if state.near is None else 0, 0)
+        found = jax.vmap(on_arrays, in_axes=axes)(arrays, by_half, rows, state.near, keys)
+        arrays, rows, power, scalars = found
+        half = eqx.combine(arrays, rest)
         index, weight = batch.index, batch.weight
         target = jnp.where(weight > 0, index, len(self.half))
-        latents = state.latents.at[target].set(_unfold(z), mode="drop")
-        if poses is not None:
-            rate = self.config.pose_rate * moving_now
-            poses = poses.update(index, _unfold(turned), rate, weight)
+        latents = state.latents.at[target].set(_unfold(rows.z), mode="drop")
+        table = state.poses
+        if table is not None:
+            table = table.put(index, _unfold(rows.poses), weight)
         new = FlexibleState(
-            eqx.combine(arrays, parts[1]),
-            *(optimizer, latents, poses, balance),
+            *(half.model, half.optimizer, latents, table, half.balance),
             updated_noise(state.noise, power[0].sum(0), power[1].sum(0)),
+            *(half.taught, state.near),
         )
         return new, {name: jnp.mean(value) for name, value in scalars.items()}
 
-    def _half_step(self, trained, batch, correction, state, key, progress, moving_now):
-        """Move one half's latents, then its model."""
-        model, optimizer, balance = trained
-        config = self.config
-        z = state.latents[batch.index]
-        seen = self.see(batch, state.noise, correction)
-        z, here = newton_step(self.linearise(model, seen), seen.observed, z, config.kld)
-        z = jnp.where(moving_now > 0, z, here.mean)
-        drawn = draw_latents(here, z, jax.random.normal(key, z.shape)) * moving_now
-        parts = eqx.partition(model, eqx.is_inexact_array)
-        count = jnp.maximum(jnp.sum(batch.weight), 1.0)
+    def _half_step(self, half: Half, batch, rows: Rows, near, key, noise, course: Course):
+        """Move rows of one half, then its model."""
+        model, taught, scalars = half.model, half.taught, {}
+        seen = self.images.see(batch, noise, rows.poses)
+        z, lifted = rows.z, None
+        if taught is not None:
+            z, lifted = self._encoded(taught, model, seen, z)
+        linear = self.images.linearise(model, seen)
+        z, here = newton_step(linear, seen.observed, z, self.config.kld)
+        if taught is not None and lifted is not None:
+            taught, scalars["encoder_error"] = self.encoding.learn(
+                taught, lifted, seen, z, batch.weight, course.moves * self._rate(course, _ENCODER)
+            )
+        z = jnp.where(course.moves > 0, z, rows.z)
+        poses = rows.poses
+        if poses is not None:
+            poses = jax.lax.cond(
+                course.turns,
+                lambda c: self.images.better_poses(
+                    model,
+                    batch,
+                    noise,
+                    z * course.moves,
+                    c,
+                    _POSE_STEPS + 1,
+                    self.config.pose_spread,
+                ),
+                lambda c: c,
+                poses,
+            )
+            seen = self.images.see(batch, noise, poses)
+        drawn = draw_latents(here, z, jax.random.normal(key, z.shape)) * course.moves
+        slope, square, balance, more = self._slope(half, batch, seen, drawn, near, course)
+        arrays, rest = eqx.partition(model, eqx.is_inexact_array)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimizer = self.adam.update(slope, half.optimizer, arrays)
+        rates = self._rates(arrays, course)
+        arrays = jax.tree.map(lambda x, u, r: x - r * u, arrays, updates, rates)
+        group = jnp.asarray(self.group)[batch.index]
+        power = residual_power(square, batch.weight, group, self.shell, self.mates, noise)
+        scalars |= more | {"latent_spread": jnp.sqrt(jnp.mean(z * z))}
+        moved = Half(eqx.combine(arrays, rest), optimizer, balance, taught)
+        return moved, Rows(z, poses), power, scalars
 
-        def data(variables):
-            arrays, correction = variables
-            whole = eqx.combine(arrays, parts[1])
-            compared = self.see(batch, state.noise, correction)
-            left = compared.observed - self.predict(whole, compared)(drawn)
-            square = left.real**2 + left.imag**2
-            error = jnp.sum(jnp.sum(square, axis=1) * batch.weight) / (count * self.total)
-            return error + self._tightness(whole.gaussians), (error, square)
+    def _encoded(self, taught: Taught, model: Moving, seen: Seen, z: Float[Array, "b d"]):
+        """Take what the encoder says where images are likelier there; also what it looked at."""
+        lifted = self.encoding.lifted(model.gaussians, seen)
+        told = taught.encoder(lifted, seen.rotation)
+        predict = self.images.predict(model, seen)
+        return best_of(predict, seen.observed, jnp.stack([z, told]), self.config.kld), lifted
+
+    def _slope(self, half: Half, batch: Batch, seen: Seen, drawn, near, course: Course):
+        """Differentiate by the model: images, and springs as they are weighed against them."""
+        arrays, rest = eqx.partition(half.model, eqx.is_inexact_array)
+        share = batch.weight / jnp.maximum(jnp.sum(batch.weight), 1.0)
+
+        def data(arrays):
+            return self.loss.of_images(eqx.combine(arrays, rest), seen, drawn, share)
 
         def springs(arrays):
-            whole = eqx.combine(arrays, parts[1])
-            positions = whole.gaussians.positions
-            moved = positions[None] + whole.deformation(positions, drawn)
-            edges = jnp.asarray(self.start.edges)
-            rest = edge_lengths(positions, edges)
-            return elastic_energy(moved, rest, edges, batch.weight / count)
+            return self.loss.of_springs(eqx.combine(arrays, rest), drawn, share, near)
 
-        (_, (error, square)), (slope, turned) = jax.value_and_grad(data, has_aux=True)(
-            (parts[0], correction)
-        )
-        energy, bent = jax.value_and_grad(springs)(parts[0])
-        sizes = gradient_norm(slope.deformation), gradient_norm(bent.deformation)
+        (_, (error, square)), slope = jax.value_and_grad(data, has_aux=True)(arrays)
+        energy, bent = jax.value_and_grad(springs)(arrays)
         balance = balanced(
-            balance, *sizes, config.regularization, moving_now > 0, progress >= FROZEN_FROM
+            half.balance,
+            gradient_norm(slope.deformation),
+            gradient_norm(bent.deformation),
+            self.config.regularization,
+            course.moves > 0,
+            course.progress >= FROZEN_FROM,
         )
         slope = jax.tree.map(lambda a, b: a + balance.weight * b, slope, bent)
-        with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer = self.adam.update(slope, optimizer, parts[0])
-        rates = self._rates(parts[0], progress, moving_now)
-        arrays = jax.tree.map(lambda x, u, r: x - r * u, parts[0], updates, rates)
-        group = jnp.asarray(self.group)[batch.index]
-        power = residual_power(square, batch.weight, group, self.shell, self.mates, state.noise)
-        scalars = {
-            "loss": error, "springs": energy, "balance": balance.weight,
-            "latent_spread": jnp.sqrt(jnp.mean(z * z)),
-        }  # fmt: skip
-        return eqx.combine(arrays, parts[1]), optimizer, balance, z, turned, power, scalars
+        scalars = {"loss": error, "springs": energy, "balance": balance.weight}
+        return slope, square, balance, scalars
 
-    def _tightness(self, gaussians: GaussianModel) -> Float[Array, ""]:
-        """Hold amplitudes and widths weakly where they started."""
-        rest = self.start.gaussians
-        off = (gaussians.log_amplitude - rest.log_amplitude) ** 2
-        off = off + (gaussians.log_width - rest.log_width) ** 2
-        images = 0.5 * len(self.half)
-        return jnp.sum(off) / (_LOOSENESS**2 * images * self.total)
+    def _rate(self, course: Course, most: float, warmup: float = 0.0) -> Float[Array, ""]:
+        return warmup_decay(course.progress, most, warmup=warmup, decay="cosine", final=0.01)
 
-    def _rates(self, arrays: Moving, progress, moving_now) -> Any:
+    def _rates(self, arrays: Moving, course: Course) -> Any:
         """Say how far each array goes in a step."""
         config = self.config
-        field = moving_now * warmup_decay(
-            progress, config.learning_rate, warmup=0.02, decay="cosine", final=0.01
-        )
-        share = warmup_decay(progress, config.gaussian_rate, warmup=0.0, decay="cosine", final=0.01)
+        field = course.moves * self._rate(course, config.learning_rate, 0.02)
+        share = self._rate(course, config.gaussian_rate)
         rates = jax.tree.map(lambda _: field, arrays)
         width = float(np.median(np.exp(np.asarray(self.start.gaussians.log_width))))
         return eqx.tree_at(

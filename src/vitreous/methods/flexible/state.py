@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from vitreous.methods.flexible.balance import Balance
 from vitreous.methods.flexible.deformation import Deformation
@@ -28,7 +28,8 @@ class FlexibleState(eqx.Module):
 
     **Fields:** `model`, `optimizer`, `balance`: stacked, one a half. `latents`: of every image,
     by its own half's model, `(n, d)`. `poses`: corrections, `(n, 5)`: degrees and Å. `noise`:
-    power of each optics group on each shell.
+    power of each optics group on each shell. `taught`: encoders, stacked. `near`: Gaussians that
+    each may meet, `(2, g, k)`.
     """
 
     model: Moving
@@ -37,6 +38,8 @@ class FlexibleState(eqx.Module):
     poses: RowTable | None
     balance: Balance
     noise: Float[Array, "o shells"]
+    taught: PyTree = None
+    near: Int[Array, "2 g k"] | None = None
 
 
 def stacked(first: Tree, second: Tree) -> Tree:

@@ -8,23 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.geometry.rotations import matrix_to_rotation_vector
 from vitreous.methods.latent.state import LatentModel
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import (
     Foundation,
     centred_pixels,
-    known_rotation,
     transfer_of,
 )
 from vitreous.reconstruction.fsc import crossing
-from vitreous.reconstruction.pose_correction import corrected_pose
-from vitreous.reconstruction.pose_refinement import (
-    Number,
-    Poses,
-    refine_poses,
-    slice_predictor,
-)
+from vitreous.reconstruction.pose_correction import refined_corrections
+from vitreous.reconstruction.pose_refinement import Number, slice_predictor
 from vitreous.reconstruction.weighed import weigh
 from vitreous.training.row_adam import RowTable, gather_rows
 
@@ -118,19 +111,7 @@ def better_corrections(
     costs a slice and three derivatives; one is kept only if images are likelier then. `spread`:
     expected errors of the poses given (degrees, each axis, and Å), the prior of the corrections.
     """
-    size = batch.pixel_size[:, None]
-    given = known_rotation(batch)
-    pose = corrected_pose(given, batch.shift, correction)
-    none = jnp.zeros((len(given), 1))
-    start = Poses(
-        pose.rotation[:, None], (pose.shift / size)[:, None], none.astype(jnp.int32), none
-    )
     frequency = jnp.asarray(pixels.frequency[:count])
     predict = slice_predictor(lambda rotation: slices(rotation, frequency))
     weighed = weigh(batch, pixels, noise, count)
-    gone = jnp.concatenate([jnp.deg2rad(correction[:, :3]), correction[:, 3:] / size], axis=-1)
-    prior = (spread[0], spread[1] / jnp.mean(size))
-    found = refine_poses(predict, weighed, start, pixels, steps, prior, gone[:, None]).poses
-    turn = jnp.einsum("bij,bkj->bik", found.rotation[:, 0], given, precision="highest")
-    move = found.shift[:, 0] * size - batch.shift
-    return jnp.concatenate([matrix_to_rotation_vector(turn), move], axis=-1)
+    return refined_corrections(predict, weighed, batch, pixels, correction, steps, spread)
