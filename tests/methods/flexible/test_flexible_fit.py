@@ -16,10 +16,12 @@ from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.fit import optimize_deformations
-from vitreous.methods.flexible.run_files import load_flexible
+from vitreous.methods.flexible.run_files import load_flexible, load_state
+from vitreous.methods.flexible.starts.encoder_start import measure_encoder
+from vitreous.particles import ImageSource
 from vitreous.simulation.hinges import HingeTrial, hinge_set, write_hinge_set
 from vitreous.training.fit import FitOptions
-from vitreous.training.inputs import DataOptions
+from vitreous.training.inputs import DataOptions, prepared_images, read_checked
 from vitreous.training.registry import evaluator, gaussian_model
 from vitreous.training.run import Run
 
@@ -50,6 +52,18 @@ def test_a_hinge_is_found_by_both_halves(run):
         assert found["correlation"] > 0.8
         assert found["particle_error"].shape == (64,)
         assert found["latents_half2"].shape == (64, 1)
+
+
+@pytest.mark.slow
+def test_an_encoder_tells_latents_before_anything_is_fitted(run, particles):
+    method, _ = load_state(run)
+    table = read_checked(DataOptions().particle_arguments(particles))
+    data = prepared_images(
+        *(table, ImageSource(table), DataOptions(), method.pixels),
+        *(run.config["contrast"], run.config["normalization"]),
+    )
+    first = measure_encoder(method.encoding, method.start, data).latents[:, 0]
+    assert abs(np.corrcoef(first, hinge_set(TRIAL).angle)[0, 1]) > 0.8
 
 
 @pytest.mark.slow
