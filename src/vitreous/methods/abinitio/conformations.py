@@ -45,8 +45,9 @@ _BLUNT_SHELL = 6
 _DESERTED = 0.5
 # Box of maps that are laid upon each other.
 _FRAME_BOX = 32
-# Passes of images that choose among maps; every third looks at all poses, over so many shells.
-_PASSES, _ANEW, _GRID_SHELL, _BAND = 6, 3, 6, 8
+# Passes of images that choose among maps, those that look at all poses, and over how many shells.
+_PASSES, _GRID_SHELL, _BAND = 6, 6, 8
+_ANEW = {"divided": (0, 3), "doubled": (3,), "refilled": ()}
 
 
 def add_conformations(
@@ -70,8 +71,10 @@ def add_conformations(
             watch(np.asarray(halves.poses.rotation[:, 0]), shown, found.fsc, history)
 
     halves = _in_one_frame(_classes(setting, found, told))
+    many = setting.with_classes(halves.volumes.shape[1])
+    halves = _looked_at_anew(many, halves)
     setting.report("poses are averaged over maps", 1, 1, "")
-    halves = average_poses(setting.with_classes(halves.volumes.shape[1]), halves)
+    halves = average_poses(many, halves)
     assert halves.poses is not None
     rotation = np.array(halves.poses.rotation[:, 0])
     shift = np.array(halves.poses.shift[:, 0]) * size
@@ -102,7 +105,9 @@ def _classes(setting: Setting, found: Found, told: Told) -> Halves:
     halves = _passes(setting, halves, fsc, "divided", told)
     while 2 * halves.volumes.shape[1] <= min(_HARD, _affordable(setting)):
         volumes = _doubled(halves.volumes, _apart(setting, halves))
-        halves = _passes(setting, Halves(volumes, halves.noise, fsc), fsc, "doubled", told)
+        # Copies of maps lie where poses are known already.
+        copied = replace(halves, volumes=volumes)
+        halves = _passes(setting, copied, fsc, "doubled", told)
     deserted = _deserted(halves)
     if len(deserted):
         volumes = _refilled(halves, deserted, _apart(setting, halves))
@@ -124,8 +129,7 @@ def _passes(setting: Setting, halves: Halves, fsc, after: str, told: Told) -> Ha
     seed = 3000 + 100 * count + (50 if after == "refilled" else 0)
     for number in range(_PASSES):
         key = jax.random.fold_in(jax.random.key(setting.seed), seed + number)
-        # Copies of maps lie where poses are known already.
-        fresh = np.full(n, number % _ANEW == 0 and after != "refilled")
+        fresh = np.full(n, number in _ANEW[after])
         halves = replace(one_pass(many, halves, (np.arange(n),), key, fresh, low), fsc=fsc)
         score = float(halves.score.mean())
         words = f"log likelihood ratio {score:.2f} an image"
@@ -206,6 +210,18 @@ def _in_one_frame(halves: Halves) -> Halves:
             maps[k] = way.apply(maps[k])
     poses = halves.poses._replace(rotation=jnp.asarray(rotation), shift=jnp.asarray(shift))
     return replace(halves, volumes=jnp.asarray(maps)[None], poses=poses)
+
+
+def _looked_at_anew(setting: Setting, halves: Halves) -> Halves:
+    """Look for images at all poses of the final maps, which some had lost for worse ones.
+
+    **Returns:** the same maps, and poses.
+    """
+    n, low = len(setting.data), setting.shell(_GRID_SHELL)
+    setting.report("all poses are looked at once more", 1, 1, "")
+    key = jax.random.fold_in(jax.random.key(setting.seed), 5000)
+    anew = one_pass(setting, halves, (np.arange(n),), key, np.ones(n, bool), low)
+    return replace(halves, poses=anew.poses)
 
 
 def _aligned(moving, fixed) -> Alignment:
