@@ -28,7 +28,7 @@ def fitted(hinge_set, tmp_path_factory):
 def test_eight_devices_equal_one(fitted, kind):
     one, eight = (Run.open(fitted / f"{kind}_{devices}") for devices in (1, 8))
     assert [run.config["data"]["devices"] for run in (one, eight)] == [1, 8]
-    # 8 steps of Adam: rounding of a gradient near zero can turn a step of the learning rate.
+    # 20 steps of Adam: rounding of a gradient near zero can turn a step of the learning rate.
     np.testing.assert_allclose(eight.latents().mean, one.latents().mean, atol=5e-3)
     volumes = [np.load(run.path / "volume.npy") for run in (one, eight)]
     assert np.abs(volumes[1] - volumes[0]).max() < 5e-3 * np.abs(volumes[0]).max()

@@ -15,9 +15,6 @@ from vitreous.methods.latent.fit import train
 from vitreous.training.fit import FitOptions
 from vitreous.training.inputs import DataOptions
 
-# Eight steps of 16 images.
-IMAGES = 128
-
 
 def main() -> None:
     particles, outdir, *kinds = sys.argv[1:]
@@ -40,7 +37,7 @@ def main() -> None:
         for devices in (1, 8):
             folder = f"{outdir}/{kind}_{devices}"
             options = FitOptions(quiet=True)
-            data = DataOptions(devices=devices, ind=range(IMAGES))
+            data = DataOptions(devices=devices)
             run = train(particles, folder, config, data, options)
             np.save(f"{folder}/volume.npy", run.decode(np.zeros((1, 2), np.float32)))
 
