@@ -104,7 +104,7 @@ def one_pass(
     )
     n = len(data)
     found = _no_poses(n) if halves.poses is None else jax.tree.map(np.array, halves.poses)
-    before = None if halves.poses is None else halves.poses.rotation[:, 0].copy()
+    before = None if halves.poses is None else np.array(halves.poses.rotation[:, 0])
     shape = GridShape(setting.box, 0)
     sums, residual, images = [], [], 0.0
     for half, mine in enumerate(rows):
