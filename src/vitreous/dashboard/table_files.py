@@ -58,10 +58,7 @@ def read_apart(
 def candidates_of(
     run: Path, datadir: Path | None, epoch: int | None = None, clusters: int | None = None
 ) -> Candidates:
-    """Open the candidates of a run, its particle file looked for in `datadir` too.
-
-    **Raises:** `InputError` if it is in neither place.
-    """
+    """Open the candidates of a run, its particle file looked for in `datadir` too."""
     candidates = Candidates(run, epoch, clusters, datadir)
     assert candidates.run is not None
     if datadir is not None:
@@ -71,15 +68,19 @@ def candidates_of(
             arguments["path"] = str(moved)
         # In memory only: whatever reads the table of this run finds its stacks.
         arguments["datadir"] = str(datadir)
-    if "path" in candidates.run.config.get("particles", {}):
-        path = candidates.run.particle_arguments()["path"]
-        if not Path(path).exists():
-            raise InputError(f"{path}: no such file; if it was moved, --datadir names its folder")
     return candidates
 
 
 def write_table_files(candidates: Candidates, folder: Path) -> None:
-    """Write every field of the table, and every column to colour by, as `.npy` files."""
+    """Write every field of the table, and every column to colour by, as `.npy` files.
+
+    **Raises:** `InputError` if the particle file is gone.
+    """
+    run = candidates.run
+    if run is not None and "path" in run.config.get("particles", {}):
+        path = run.particle_arguments()["path"]
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such file; if it was moved, --datadir names its folder")
     table = candidates.table
     folder.mkdir(parents=True, exist_ok=True)
     for name in PER_PARTICLE:

@@ -84,7 +84,8 @@ class Stepper:
             # A weakly typed leaf would come back strong from the first step and compile twice.
             return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
-        return self.put(jax.jit(arrays, out_shardings=self.shardings)(self._init_key))
+        made = jax.jit(arrays, out_shardings=self.shardings)(self._init_key)
+        return self.put(made) if self.shardings is None else made
 
     def put(self, arrays: PyTree) -> PyTree:
         """Put arrays, read back or changed on the host, where the steps want them."""
