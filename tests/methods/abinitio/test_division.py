@@ -16,7 +16,8 @@ def test_division_frees_poses_from_what_moves():
     some = blob_set("hinge", 500, 2.0, 0, max_shift=0.5, spread=30.0)
     data = PreparedImages.build(some.table, some.source)
     told = []
-    setting = Setting(data, 10.0, 1.5, 1, "C1", 100, 0, lambda *words: told.append(words[0]))
+    # As the command has them, so that both compile the same.
+    setting = Setting(data, 9.92, 2.0, 1, "C1", 64, 0, lambda *words: told.append(words[0]))
     # What a search for one map may end with: the mean conformation, no pose of any use.
     mean = np.mean([some.volume(a) for a in np.linspace(-30, 30, 5)], axis=0) * PIXEL_SIZE
     n, shells = len(data), data.pixels.max_shell + 1
