@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from vitreous.cli.main import main
 from vitreous.cli.stages import Stages
 from vitreous.geometry.rotations import geodesic_distance
 from vitreous.maps import read_map, write_map
+from vitreous.methods.abinitio import conformations, division
 from vitreous.metrics import pose_errors
 from vitreous.particles import read_particles
 from vitreous.particles.peer_pickles import read_pose_pickle
@@ -117,12 +119,15 @@ def test_later_commands_take_the_run(found, run, tmp_path):
     assert "report.html" in outcome.err[-1]
 
 
-def test_a_fit_begins_with_the_poses_of_an_earlier_run(blobs, found, run, tmp_path):
+def test_a_fit_begins_with_the_poses_of_an_earlier_run(blobs, found, run, tmp_path, monkeypatch):
     """Poses of the same images are refined, not searched; the sign is taken over.
 
     Conformations are looked for on the way: the images show none, so poses must not suffer.
     """
     folder, words = found
+    # Enough to go all the way once.
+    monkeypatch.setattr(conformations, "_PASSES", 2)
+    monkeypatch.setattr(division, "_DRIFT", replace(division._DRIFT, iterations=2))
     words = [*words, tmp_path / "run", "--load", folder / "run", "--zdim", "1"]
     assert run(*words).status == 0
     later = Run.open(tmp_path / "run")

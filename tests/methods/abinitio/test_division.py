@@ -13,7 +13,7 @@ from vitreous.simulation.blobs import PIXEL_SIZE, blob_set
 
 @pytest.mark.slow
 def test_division_frees_poses_from_what_moves():
-    some = blob_set("hinge", 500, 2.0, 0, max_shift=0.5, spread=30.0)
+    some = blob_set("hinge", 400, 2.0, 0, max_shift=0.5, spread=30.0)
     data = PreparedImages.build(some.table, some.source)
     told = []
     # As the command has them, so that both compile the same.
