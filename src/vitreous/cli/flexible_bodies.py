@@ -139,16 +139,8 @@ def explore_latent_space(
 
     Example: `vitreous explore-latent-space my_run --region '0,0 2,0 2,2 0,2' --star`
     """
-    if star and region is None:
-        raise InputError("--star writes the particles of a region: give --region, too")
-    places = {
-        "--region": _places(region, "--region", 3),
-        "--click": _places(click, "--click", 1),
-        "--trajectory": _places(trajectory, "--trajectory", 2),
-    }
-    asked = [name for name, given in places.items() if given is not None]
-    if output is not None and (len(asked) != 1 or (region is not None and not star)):
-        raise InputError("-o is for one of --region with --star, --click and --trajectory")
+    places = _wanted(region, click, trajectory, star, output)
+    asked = any(given is not None for given in places.values())
     opened, epoch = _open(run, checkpoint_file)
     peer.tell()
     window.tell()
@@ -170,6 +162,23 @@ def explore_latent_space(
         from vitreous.cli.dashboard import dashboard
 
         dashboard(opened.path, port=port, epoch=epoch, browser=browser)
+
+
+def _wanted(
+    region: str | None, click: str | None, trajectory: str | None, star: bool, output: Path | None
+) -> "dict[str, list[tuple[float, float]] | None]":
+    """Read the places that options name, and make sure that the options go together."""
+    if star and region is None:
+        raise InputError("--star writes the particles of a region: give --region, too")
+    places = {
+        "--region": _places(region, "--region", 3),
+        "--click": _places(click, "--click", 1),
+        "--trajectory": _places(trajectory, "--trajectory", 2),
+    }
+    asked = sum(given is not None for given in places.values())
+    if output is not None and (asked != 1 or (region is not None and not star)):
+        raise InputError("-o is for one of --region with --star, --click and --trajectory")
+    return places
 
 
 def _answer(
