@@ -72,7 +72,7 @@ TRIALS = {
         ("latents.npz",),
     ),
     "train-subspace": Trial(
-        ("train-subspace", STAR, "-o", "{out}", "--zdim", "2", "--no-analysis"),
+        ("train-subspace", STAR, "-o", "{out}", "--zdim", "2", "--keep-all", "--no-analysis"),
         FITS,
         ("latents.npz",),
     ),
@@ -86,7 +86,7 @@ TRIALS = {
     ),
     "optimize-deformations": Trial(
         ("optimize-deformations", STAR, "{out}", "--n-gaussians", "40", "-n", "2",
-         "--n-latent-dims", "2", "--no-analysis"),
+         "--n-warmup-epochs", "1", "--n-latent-dims", "2", "--no-analysis"),
         FITS,
         ("latents.npz",),
     ),

@@ -133,12 +133,15 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 # Commands that share their work between processes; of all others the first process runs alone.
 SHARED = {
+    "abinit",
     "backproject-voxel",
     "check",
     "deformable-backprojection",
     "doctor",
     "downsample",
+    "eval-images",
     "match-template",
+    "optimize-deformations",
     "regress",
     "train-dec",
     "train-nn",

@@ -82,6 +82,17 @@ def fetch(tree: PyTree) -> PyTree:
     return jax.device_get(tree) if jax.process_count() == 1 else jax.tree.map(whole, tree)
 
 
+def local(tree: PyTree) -> PyTree:
+    """Return arrays that lie whole on several devices as they lie on one of this process."""
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or len(leaf.devices()) == 1:
+            return leaf
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else leaf
+
+    return jax.tree.map(one, tree)
+
+
 def own_part(count: int, mesh: Mesh | None) -> slice:
     """Say which rows of `count`, spread over the mesh, lie on the devices of this process.
 

@@ -95,6 +95,18 @@ def of_every_process(tree: PyTree) -> list[PyTree]:
     ]
 
 
+def as_first(tree: PyTree) -> PyTree:
+    """Return what the first process holds: hosts need not round alike.
+
+    **Arguments:** `tree`: NumPy arrays, of one shape in all; no 64-bit numbers.
+    """
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
+
+
 def most_of_processes(value: int) -> int:
     """Return the largest of the values of all processes, once all have come here."""
     return max(int(one) for one in of_every_process(np.asarray(value, np.int32)))

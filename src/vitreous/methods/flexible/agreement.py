@@ -17,9 +17,11 @@ from vitreous.methods.flexible.images import Seen
 from vitreous.methods.flexible.inference import Posterior, best_of, find_latents
 from vitreous.methods.flexible.model import FlexibleMethod
 from vitreous.methods.flexible.state import FlexibleState, Moving, half_of
+from vitreous.particles.device_data import local
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
+from vitreous.particles.processes import gather_rows, of_every_process, own_share
 from vitreous.training.evaluate import map_images
 from vitreous.training.run import Latents, Run
 
@@ -196,33 +198,45 @@ def compare_halves(
 ) -> Agreement:
     """Compare both models' fields at Gaussians of half 1, for all images.
 
+    Each process looks at its share of them.
+
     **Arguments:** `first`, `second`: latents of all images under either model.
     """
-    models = [half_of(state.model, half) for half in range(2)]
+    models = [half_of(local(state.model), half) for half in range(2)]
     positions = models[0].gaussians.positions
     points = positions[:: -(-len(positions) // _COMPARED)]
     move = jax.jit(lambda model, z: model.deformation(points, z))
-    n, g = len(first), len(points)
-    moments = np.zeros((3, n, g))
-    for start in range(0, n, _BATCH):
-        part = slice(start, start + _BATCH)
+    rows = own_share(len(first))
+    # Of both fields: their product, either's square, and that of their difference.
+    of_particles, of_gaussians = [], np.zeros((4, len(points)))
+    for start in range(rows.start, rows.stop, _BATCH):
+        part = slice(start, min(start + _BATCH, rows.stop))
         one, two = (
             np.asarray(move(m, jnp.asarray(z[part])), np.float64)
             for m, z in zip(models, (first, second), strict=True)
         )
-        moments[0, part] = (one * two).sum(-1)
-        moments[1, part], moments[2, part] = (one**2).sum(-1), (two**2).sum(-1)
-    cross, left, right = moments
-    off = np.maximum(left + right - 2 * cross, 0) / 2
-    motion = (left + right) / 2
+        moments = np.stack([x.sum(-1) for x in (one * two, one**2, two**2, (one - two) ** 2)])
+        of_particles.append(moments.mean(2).T)
+        of_gaussians += moments.sum(1)
+    n, mine = len(first), np.concatenate(of_particles)
+    cross, left, right, off = _gathered(mine, n).T
+    by_gaussian = of_gaussians / n
+    if jax.process_count() > 1:
+        by_gaussian = np.sum(of_every_process(by_gaussian.astype(np.float32)), axis=0)
+    every = (left + right, off, by_gaussian[1] + by_gaussian[2], by_gaussian[3])
     return Agreement(
         float(cross.sum() / np.sqrt(left.sum() * right.sum() + 1e-30)),
         float(cross.sum() / (left.sum() + 1e-30)),
-        float(np.sqrt(motion.mean())),
-        float(np.sqrt(off.mean())),
-        *(np.sqrt(x.mean(1)).astype(np.float32) for x in (motion, off)),
-        *(np.sqrt(x.mean(0)).astype(np.float32) for x in (motion, off)),
+        float(np.sqrt((left + right).mean() / 2)),
+        float(np.sqrt(off.mean() / 2)),
+        *(np.sqrt(x / 2).astype(np.float32) for x in every),
     )
+
+
+def _gathered(mine: Float[np.ndarray, "m 4"], count: int) -> Float[np.ndarray, "n 4"]:
+    """Put the rows of all processes together."""
+    # No 64-bit numbers on the way.
+    return mine if jax.process_count() == 1 else gather_rows(mine.astype(np.float32), count)
 
 
 def write_agreement(run: Run, agreement: Agreement, second: Latents) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vitreous.errors import InputError
+from vitreous.files import is_writer
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.flexible.agreement import all_latents, compare_halves, write_agreement
 from vitreous.methods.flexible.checks import check_options
@@ -16,13 +17,17 @@ from vitreous.methods.flexible.figures import draw_motion
 from vitreous.methods.flexible.model import FlexibleMethod
 from vitreous.methods.flexible.outputs import FOLDER, write_models
 from vitreous.methods.flexible.run_files import START_FILE, read_start, write_start
+from vitreous.methods.flexible.start import Start
 from vitreous.methods.flexible.starts.choice import make_start
 from vitreous.methods.flexible.starts.encoder_start import measure_encoder
 from vitreous.methods.flexible.state import FlexibleState
 from vitreous.particles import ImageSource, ParticleTable
+from vitreous.particles.device_data import local
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.processes import as_first
 from vitreous.reconstruction.foundation import Foundation, lay_foundation, lay_on_white
 from vitreous.reconstruction.half_sets import half_sets
+from vitreous.training.distributed import wait_for_all
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
 from vitreous.training.run import Run
@@ -98,6 +103,8 @@ def optimize_deformations(
 
 def _forget(run: Run) -> None:
     """Leave no run behind that never began."""
+    if not is_writer():
+        return
     for name in ("config.yaml", "run.log"):
         (run.path / name).unlink(missing_ok=True)
     if not any(run.path.iterdir()):
@@ -150,14 +157,27 @@ def _prepare(
         normalization = [float(x) for x in prepared.normalization]
         run.update_config(normalization=normalization, contrast=contrast)
         write_start(run, start, half, group)
+        start = _of_first(run, start)
     else:
         prepared = build(contrast)
         start, half, group = kept
     pixel_size = float(np.median(table.pixel_size))
     method = FlexibleMethod(config, start, pixels, pixel_size, half, group)
     if config.encoder and run.checkpoints.latest() is None:
-        method.encoder_start = measure_encoder(method.encoding, start, prepared)
+        found_start = measure_encoder(method.encoding, start, prepared)
+        method.encoder_start = as_first(found_start)
     return method, prepared
+
+
+def _of_first(run: Run, start: Start) -> Start:
+    """Take the start that the first process has laid: machines need not round alike."""
+    wait_for_all("start laid")
+    if is_writer():
+        return start
+    kept = read_start(run)
+    if kept is None:
+        raise InputError(f"{run.path / START_FILE} is not seen here: machines must share a disk")
+    return kept[0]
 
 
 def save_results(
@@ -165,10 +185,12 @@ def save_results(
 ) -> None:
     """Save all latents in one frame, how far the halves agree, and their models."""
     first, second = all_latents(method, state, prepared)
-    run.save_latents(first, epoch)
     agreement = compare_halves(state, first.mean, second.mean)
+    if not is_writer():
+        return
+    run.save_latents(first, epoch)
     write_agreement(run, agreement, second)
-    write_models(run, method, state, epoch)
+    write_models(run, method, local(state), epoch)
     draw_motion(run.path / FOLDER / "motion.png", agreement, run.metrics())
     logger.info(
         "epoch %d: the halves' motions of %.2f Å agree by %.3f (correlation), to %.2f Å",

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 from scipy.spatial import cKDTree
 
 from vitreous.methods.flexible.state import Moving
+from vitreous.particles.processes import as_first
 
 # Pairs of each Gaussian that are kept, and neighbours looked at to find them.
 KEPT, _LOOKED_AT = 2, 24
@@ -77,7 +78,7 @@ def pairs_of_half(
     points = np.asarray(conformations(model, jnp.asarray(latents[rows])), np.float64)
     rest = np.asarray(model.gaussians.positions, np.float64)
     mean = float(np.linalg.norm(rest[edges[:, 0]] - rest[edges[:, 1]], axis=1).mean())
-    return near_pairs(points, edges, _REACH * mean)
+    return as_first(near_pairs(points, edges, _REACH * mean))
 
 
 def _codes(one: Int[np.ndarray, " m"], other: Int[np.ndarray, " m"], g: int) -> np.ndarray:

@@ -65,10 +65,9 @@ def write_start(
         "group": group,
         "voxel_size": start.voxel_size,
     }
-    if start.latents is not None:
-        arrays["latents"] = start.latents
-    if start.mask is not None:
-        arrays["mask"] = start.mask
+    for name in ("latents", "mask", "modes"):
+        if getattr(start, name) is not None:
+            arrays[name] = getattr(start, name)
     if start.bodies is not None:
         arrays |= {f"bodies_{name}": x for name, x in start.bodies._asdict().items()}
     with atomic_path(run.path / START_FILE) as temporary:
@@ -95,6 +94,7 @@ def read_start(
             _stored_bodies(stored),
             stored.get("mask"),
             float(stored["voxel_size"]),
+            stored.get("modes"),
         )
         return start, stored["half"], stored["group"]
 

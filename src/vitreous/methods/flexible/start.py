@@ -30,7 +30,7 @@ class Start(NamedTuple):
     group on each shell. `shell`: outermost one used. `radius`: of the molecule, Å. `reach`: Å that
     a mode moves by at first. `latents`: first guesses, or None. `bodies`: what moves as one, or
     None. `mask`: where anything may move (0 to 255), of voxels of `voxel_size` Å, or None. `modes`:
-    `(g, k, 3)` Å at the Gaussians that a factorised field begins with; only needed then.
+    `(g, k, 3)` Å at the Gaussians that a factorised field begins with, or None.
     """
 
     gaussians: GaussianModel
