@@ -21,7 +21,7 @@ from vitreous.reconstruction.weighed import Weighed, shift_phases
 
 # A step is cut to this many degrees and pixels: linearisation is not trusted further.
 MAX_TURN, MAX_MOVE = 6.0, 1.5
-_DAMPING = 0.1
+DAMPING = 0.1
 
 # (rotation (m, 3, 3), which (m,)) → slices (m, p) and their derivatives (m, p, 3) by ω in radians.
 Predictor = Callable[
@@ -145,6 +145,47 @@ def likelihood_scores(
     return jnp.sum(cross - 0.5 * weighed.power[:, None] * square, axis=-1)
 
 
+class Equations(NamedTuple):
+    """Hold log likelihood ratio, normal matrix and gradient by `(ωx, ωy, ωz, tx, ty)`, radians
+    and pixels, of images at poses."""
+
+    likelihood: Float[Array, "b c"]
+    normal: Float[Array, "b c 5 5"]
+    gradient: Float[Array, "b c 5"]
+
+
+def normal_equations(
+    value: Complex[Array, "b c p"],
+    slope: Complex[Array, "b c p 3"],
+    weighed: Weighed,
+    shift: Float[Array, "b c 2"],
+    pixels: FourierPixels,
+) -> Equations:
+    """Linearise the whitened residual about poses.
+
+    **Arguments:** `value`, `slope`: slices there, and their derivatives by ω.
+    """
+    count = value.shape[-1]
+    k = (2 * np.pi / pixels.box) * np.asarray(pixels.frequency[:count], np.float32)
+    moved = weighed.data[:, None] * shift_phases(shift, pixels, count)
+    power = weighed.power[:, None]
+    likelihood = jnp.sum(
+        value.real * (moved.real - 0.5 * power * value.real)
+        + value.imag * (moved.imag - 0.5 * power * value.imag),
+        axis=-1,
+    )
+    left = moved - power.astype(moved.dtype) * value
+    # ∂/∂t of the predicted image `F e^{−2πi k·t}`, seen in the frame of the centred data.
+    slide = value[..., None] * jax.lax.complex(jnp.zeros_like(k), -k)[None, None]
+    slopes = jnp.concatenate([slope, slide], axis=-1)
+    both = jnp.concatenate([slopes.real, slopes.imag], axis=-2)
+    right = jnp.concatenate([left.real, left.imag], axis=-1)
+    twice = jnp.concatenate([power, power], axis=-1)[..., None]
+    normal = jnp.einsum("bcpi,bcpj->bcij", both * twice, both, precision="highest")
+    gradient = jnp.einsum("bcpi,bcp->bci", both, right, precision="highest")
+    return Equations(likelihood, normal, gradient)
+
+
 def refine_poses(
     predict: Predictor,
     weighed: Weighed,
@@ -166,7 +207,6 @@ def refine_poses(
     """
     b, c = poses.score.shape
     count = weighed.data.shape[-1]
-    k = (2 * np.pi / pixels.box) * np.asarray(pixels.frequency[:count], np.float32)
     state = poses.state.reshape(-1)
     held = jnp.zeros(5)
     if prior is not None:
@@ -176,33 +216,18 @@ def refine_poses(
     def body(_, tried: _Tried) -> _Tried:
         value, slope = predict(tried.rotation.reshape(-1, 3, 3), state)
         value, slope = value.reshape(b, c, count), slope.reshape(b, c, count, 3)
-        moved = weighed.data[:, None] * shift_phases(tried.shift, pixels, count)
-        power = weighed.power[:, None]
-        likelihood = jnp.sum(
-            value.real * (moved.real - 0.5 * power * value.real)
-            + value.imag * (moved.imag - 0.5 * power * value.imag),
-            axis=-1,
-        )
-        score = likelihood - 0.5 * jnp.sum(held[None, None] * tried.gone**2, axis=-1)
-        left = moved - power.astype(moved.dtype) * value
-        # ∂/∂t of the predicted image `F e^{−2πi k·t}`, seen in the frame of the centred data.
-        slide = value[..., None] * jax.lax.complex(jnp.zeros_like(k), -k)[None, None]
-        slopes = jnp.concatenate([slope, slide], axis=-1)
-        both = jnp.concatenate([slopes.real, slopes.imag], axis=-2)
-        right = jnp.concatenate([left.real, left.imag], axis=-1)
-        twice = jnp.concatenate([power, power], axis=-1)[..., None]
-        normal = jnp.einsum("bcpi,bcpj->bcij", both * twice, both, precision="highest")
-        gradient = jnp.einsum("bcpi,bcp->bci", both, right, precision="highest")
+        seen = normal_equations(value, slope, weighed, tried.shift, pixels)
+        score = seen.likelihood - 0.5 * jnp.sum(held[None, None] * tried.gone**2, axis=-1)
         here = _Place(
             Poses(tried.rotation, tried.shift, poses.state, score),
             tried.gone,
-            normal + jnp.diag(held)[None, None],
-            gradient - held[None, None] * tried.gone,
+            seen.normal + jnp.diag(held)[None, None],
+            seen.gradient - held[None, None] * tried.gone,
         )
         better = score > tried.best.poses.score
         damping = jnp.clip(jnp.where(better, 0.3, 6.0) * tried.damping, 1e-3, 1e3)
         best = jax.tree.map(lambda new, old: _where(better, new, old), here, tried.best)
-        step = _damped_step(best.normal, best.gradient, damping)
+        step = damped_step(best.normal, best.gradient, damping)
         turn = rotation_vector_to_matrix(jnp.rad2deg(step[..., :3]))
         rotation = jnp.einsum("bcij,bcjk->bcik", turn, best.poses.rotation, precision="highest")
         return _Tried(rotation, best.poses.shift + step[..., 3:], best.gone + step, best, damping)
@@ -215,7 +240,7 @@ def refine_poses(
         jnp.broadcast_to(jnp.eye(5), (b, c, 5, 5)),
         still,
     )
-    start = _Tried(poses.rotation, poses.shift, begun, first, jnp.full((b, c), _DAMPING))
+    start = _Tried(poses.rotation, poses.shift, begun, first, jnp.full((b, c), DAMPING))
     best = jax.lax.fori_loop(0, steps, body, start).best
     return Refined(best.poses, best.normal)
 
@@ -243,17 +268,21 @@ def _where(better: Bool[Array, "b c"], new: Array, old: Array) -> Array:
     return jnp.where(better.reshape(*better.shape, *(1,) * (new.ndim - 2)), new, old)
 
 
-def _damped_step(
-    normal: Float[Array, "b c 5 5"], gradient: Float[Array, "b c 5"], damping: Float[Array, "b c"]
-) -> Float[Array, "b c 5"]:
-    """Solve with a ridge in proportion to the diagonal, and cut what goes too far."""
+def damped_step(
+    normal: Float[Array, "*b m m"], gradient: Float[Array, "*b m"], damping: Float[Array, "*b"]
+) -> Float[Array, "*b m"]:
+    """Solve with a ridge in proportion to the diagonal, and cut what goes too far.
+
+    **Arguments:** three turns come first, then moves.
+    """
     scale = jnp.diagonal(normal, axis1=-2, axis2=-1)
     ridge = damping[..., None] * scale + 1e-6 * jnp.max(scale, axis=-1, keepdims=True) + 1e-12
-    normal = normal + ridge[..., None] * jnp.eye(5)[None, None]
+    eye = jnp.broadcast_to(jnp.eye(normal.shape[-1]), normal.shape)
+    normal = normal + ridge[..., None] * eye
     return _cut(solve_positive(normal, gradient[..., None])[..., 0])
 
 
-def _cut(step: Float[Array, "b c 5"]) -> Float[Array, "b c 5"]:
+def _cut(step: Float[Array, "*b m"]) -> Float[Array, "*b m"]:
     turn, move = step[..., :3], step[..., 3:]
     angle = jnp.linalg.norm(turn, axis=-1, keepdims=True)
     length = jnp.linalg.norm(move, axis=-1, keepdims=True)

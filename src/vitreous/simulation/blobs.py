@@ -4,6 +4,7 @@ A chain of Gaussian blobs with a stiff arm that may swing about a hinge; images,
 maps are closed forms, so no interpolation error hides in the truth.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -15,7 +16,7 @@ from jaxtyping import Float
 
 from vitreous.geometry.fourier import frequencies, half_plane, image_from_half_plane
 from vitreous.geometry.point_groups import point_group
-from vitreous.geometry.rotations import quaternion_to_matrix
+from vitreous.geometry.rotations import quaternion_to_matrix, rotation_vector_to_matrix
 from vitreous.imaging.ctf import CTFParameters, evaluate_ctf
 from vitreous.imaging.gaussians import GaussianAtoms, gaussian_map, project_gaussians
 from vitreous.particles.table import ParticleTable
@@ -23,6 +24,7 @@ from vitreous.particles.table import ParticleTable
 Kind = Literal["rigid", "hinge", "twins", "noise"]
 
 PIXEL_SIZE = 6.0  # Å
+_DOSE = 0.5  # e/Å² an image of a tilt series
 _SIGMA = 1.3  # pixels
 _STEP, _REACH = 2.6, 6.0
 _ARM = np.array([[3.6, 1.7 * (i + 1), 0.0] for i in range(6)])
@@ -84,6 +86,7 @@ def blob_set(
     spread: float = 60.0,
     molecule: int = 6,
     symmetry: str = "C1",
+    tilts: Sequence[float] = (),
 ) -> BlobSet:
     """Simulate a set.
 
@@ -93,9 +96,12 @@ def blob_set(
     `snr`: variance of the signal behind the CTF over that of the noise, over the whole box.
     `seed`: of poses and noise. `max_shift`: pixels, each way along both axes. `molecule`: seed of
     the chain; how well poses can be told varies with it. `symmetry`: point group of a molecule
-    made of copies of one short chain, in place of a `"rigid"` one. The Cramér–Rao bound of a rigid
-    set at SNR 0.3 is 4.6° rms for chain 6, a median of 3.5°; 5.6° and 4.1° for chain 2, a rounder
-    one.
+    made of copies of one short chain, in place of a `"rigid"` one. `tilts`: angles of the stage
+    (degrees, about y, in the order of exposure) at which each of `images` particles is seen; the
+    table then tells how its images are turned against each other, but not its pose.
+
+    The Cramér–Rao bound of a rigid set at SNR 0.3 is 4.6° rms for chain 6, a median of 3.5°; 5.6°
+    and 4.1° for chain 2, a rounder one.
 
     **Source:** the trial sets of the study of ab initio methods: 18 blobs of σ 1.3 pixels on a
     confined random walk with an arm of six, 6 Å pixels, defocus 0.8–2.2 µm, 300 kV.
@@ -106,6 +112,15 @@ def blob_set(
     rotation = quaternion_to_matrix(rng.normal(size=(images, 4))).astype(np.float32)
     reach = (1.5 if kind == "hinge" else 1.0) if max_shift is None else max_shift
     shift = (rng.uniform(-reach, reach, (images, 2)) * PIXEL_SIZE).astype(np.float32)
+    told = None
+    if len(tilts):
+        depth = (rng.uniform(-reach, reach, images) * PIXEL_SIZE).astype(np.float32)
+        place = np.concatenate([shift, depth[:, None]], axis=1)
+        unknown = quaternion_to_matrix(rng.normal(size=(images, 4))).astype(np.float32)
+        told = _on_stage(unknown, tilts)
+        shift = _on_stage(place[..., None], tilts)[:, :2, 0]
+        rotation, angle = _on_stage(rotation, tilts), np.repeat(angle, len(tilts))
+        images *= len(tilts)
     ctf = _optics(rng, images)
     clean = _images(position, amplitude, arm, angle, rotation, shift, ctf, box)
     deviation = np.sqrt(clean.var() / snr)
@@ -117,14 +132,24 @@ def blob_set(
         image_index=np.arange(images, dtype=np.int64),
         box=np.full(images, box, np.int32),
         pixel_size=np.full(images, PIXEL_SIZE, np.float64),
-        rotation=None,
+        rotation=told,
         shift=np.zeros((images, 2), np.float32),
         ctf=ctf,
         optics_group=np.zeros(images, np.int32),
         row=np.arange(images, dtype=np.int64),
+        particle=np.arange(images) // len(tilts) if len(tilts) else None,
+        dose=(np.arange(images) % len(tilts)).astype(np.float32) * _DOSE if len(tilts) else None,
     )
     source = MemoryImages(pictures.astype(np.float32))
     return BlobSet(table, source, rotation, shift, angle, position, amplitude, arm)
+
+
+def _on_stage(
+    seen: Float[np.ndarray, "p 3 m"], tilts: Sequence[float]
+) -> Float[np.ndarray, "n 3 m"]:
+    """Turn every particle, or where it lies, to all tilts of the stage; those of one together."""
+    turn = np.asarray(rotation_vector_to_matrix(np.array([[0.0, angle, 0.0] for angle in tilts])))
+    return np.einsum("tij,pjk->ptik", turn, seen).reshape(-1, 3, seen.shape[-1]).astype(np.float32)
 
 
 def _walk(rng: np.random.Generator, count: int, reach: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from vitreous.particles.peer_pickles import PoseUnit
 from vitreous.particles.prepare import ImageReader, Normalization, Storage
 from vitreous.particles.processes import most_of_processes
 from vitreous.training.distributed import wait_for_all
-from vitreous.training.mesh import data_mesh
+from vitreous.training.mesh import data_mesh, local_mesh
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +112,18 @@ def prepared_images(
     pixels: FourierPixels,
     contrast: str,
     normalization: Sequence[float] | None = None,
+    by_process: bool = False,
 ) -> PreparedImages:
     """Prepare images as the options say.
 
     **Arguments:** `contrast`: decided by now; anything but `"dark"` is white. `normalization`:
-    numbers of an earlier run.
+    numbers of an earlier run. `by_process`: each process holds all images on its own devices, for
+    work in which none waits for another.
     """
     count = len(jax.devices()) if data.devices is None else data.devices
     mesh = data_mesh(data.devices) if count != 1 else None
+    if by_process and jax.process_count() > 1:
+        mesh = local_mesh()
     check_same_set(table)
     is_cached = data.cache is not None and (data.cache_always or _wants_cache(table, data, pixels))
     if data.cache is not None and is_cached:

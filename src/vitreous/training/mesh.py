@@ -26,6 +26,11 @@ def data_mesh(devices: int | None = None) -> Mesh:
     return Mesh(np.array(visible[:count]), (DATA_AXIS,))
 
 
+def local_mesh() -> Mesh:
+    """Line up the devices of this process alone."""
+    return Mesh(np.array(jax.local_devices()), (DATA_AXIS,))
+
+
 def state_sharding(state: PyTree, per_particle: PyTree, mesh: Mesh) -> PyTree:
     """Say for each leaf of a state where it lies.
 

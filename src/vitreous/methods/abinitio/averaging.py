@@ -21,6 +21,7 @@ from vitreous.methods.abinitio.halves import Halves
 from vitreous.methods.abinitio.reference import references_grid
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.particles.prepare import Batch
+from vitreous.particles.shared_rows import SharedRows
 from vitreous.reconstruction.pose_refinement import Poses, grid_predictor, refine_poses
 from vitreous.reconstruction.weighed import weigh
 
@@ -46,14 +47,15 @@ def average_poses(setting: Setting, halves: Halves) -> Halves:
     prior = jnp.asarray(np.log((chosen + 1) / (chosen.sum() + len(chosen))), jnp.float32)
     grid = references_grid(volumes)
     rotation, shift = np.array(halves.poses.rotation), np.array(halves.poses.shift)
+    best = rotation[:, 0], shift[:, 0]
     everyone = np.arange(len(setting.data))
-    for batch in (batch for _ in range(_ROUNDS) for batch in setting.batches(everyone)):
-        index = np.asarray(batch.index)
-        start = jnp.asarray(rotation[index, 0]), jnp.asarray(shift[index, 0])
-        turn, move = _mean(batch, *start, grid, halves.noise, prior, pixels, count)
-        counted = np.asarray(batch.weight) > 0
-        rotation[index[counted], 0] = np.asarray(turn)[counted]
-        shift[index[counted], 0] = np.asarray(move)[counted]
+    for _ in range(_ROUNDS):
+        rows = SharedRows(best)
+        for _, mine, counted, batch in setting.shared(everyone):
+            start = rows.take(mine)
+            rows.put(mine, counted, _mean(batch, *start, grid, halves.noise, prior, pixels, count))
+        best = rows.together()
+    rotation[:, 0], shift[:, 0] = best
     poses = halves.poses._replace(rotation=jnp.asarray(rotation), shift=jnp.asarray(shift))
     return replace(halves, poses=poses)
 

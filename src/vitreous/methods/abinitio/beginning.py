@@ -75,18 +75,10 @@ def prepared_units(maps: Float[np.ndarray, "..."], data: PreparedImages) -> Floa
 
 
 def check_images(table: ParticleTable, particles: str | os.PathLike) -> None:
-    """Make sure that poses can be found of each image by itself.
+    """Make sure that there is enough to find poses of.
 
-    **Raises:** `InputError` for tilt series, and for too few images.
+    **Raises:** `InputError` for too few images.
     """
-    if table.particle is not None:
-        series = len(np.unique(table.particle))
-        if series < len(table):
-            raise InputError(
-                f"{particles}: {len(table)} tilt images of {series} particles; poses are found of "
-                "single images only: take the first image of each with --ntilts 1, or find poses "
-                "by subtomogram averaging"
-            )
     if len(table) < _LEAST_IMAGES:
         raise InputError(
             f"{particles}: {len(table)} images are too few to find poses: at least {_LEAST_IMAGES}"

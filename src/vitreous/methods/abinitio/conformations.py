@@ -21,6 +21,7 @@ from vitreous.methods.abinitio.division import divide
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import Halves, one_pass
 from vitreous.methods.abinitio.low_resolution import Estimate
+from vitreous.methods.abinitio.orientations import shift_step
 from vitreous.methods.abinitio.passes import Watch
 from vitreous.methods.abinitio.reference import low_passed
 from vitreous.methods.abinitio.setting import Setting
@@ -70,32 +71,40 @@ def add_conformations(
             shown = np.asarray(halves.volumes).mean(axis=(0, 1))
             watch(np.asarray(halves.poses.rotation[:, 0]), shown, found.fsc, history)
 
-    halves = _in_one_frame(_classes(setting, found, told))
+    # Particles lie where the one map found them, whatever part of it an image shows.
+    centres = np.asarray(found.shift / size, np.float32)
+    near = setting.about(centres, shift_step(setting.box, setting.shell(_GRID_SHELL)))
+    halves = _moved_on(_in_one_frame(_classes(near, found, told)), centres)
     many = setting.with_classes(halves.volumes.shape[1])
     halves = _looked_at_anew(many, halves)
     setting.report("poses are averaged over maps", 1, 1, "")
     halves = average_poses(many, halves)
     assert halves.poses is not None
-    rotation = np.array(halves.poses.rotation[:, 0])
-    shift = np.array(halves.poses.shift[:, 0]) * size
-    fit = landscape_fitter(_METHOD)
-    landscape = fit(at_poses(setting.data, rotation, shift), zdim, 2 * setting.radius * size)
-    setting.report("conformations", 1, 1, "")
-    return replace(
+    found = replace(
         found,
-        rotation=rotation,
-        shift=shift,
-        volumes=landscape.volumes,
-        latents=landscape.latents,
+        rotation=np.array(halves.poses.rotation[:, 0]),
+        shift=np.array(halves.poses.shift[:, 0]) * size,
         score=halves.score,
         history=history,
     )
+    return fit_conformations(setting, found, zdim)
+
+
+def fit_conformations(setting: Setting, found: Found, zdim: int) -> Found:
+    """Fit a linear landscape at the poses found: maps and latents."""
+    size = float(np.median(np.asarray(setting.data.table.pixel_size)))
+    fit = landscape_fitter(_METHOD)
+    data = at_poses(setting.data, found.rotation, found.shift)
+    landscape = fit(data, zdim, 2 * setting.radius * size)
+    setting.report("conformations", 1, 1, "")
+    return replace(found, volumes=landscape.volumes, latents=landscape.latents)
 
 
 def _classes(setting: Setting, found: Found, told: Told) -> Halves:
     """Divide the map, and let all images choose among the parts."""
     # One map for all has taken sides already where it is fine; what it began with has not.
     begin = found.volumes[:1] if found.start is None else found.start[:1]
+    begin = _upon(np.asarray(begin), np.asarray(found.volumes[0]))
     blunt = low_passed(jnp.asarray(begin), setting.shell(_BLUNT_SHELL))
     first = Estimate(blunt, setting.image_power())
     estimate = divide(setting, first, min(_SOFT, _affordable(setting)))
@@ -116,6 +125,20 @@ def _classes(setting: Setting, found: Found, told: Told) -> Halves:
         if again.score.mean() > halves.score.mean():
             halves = again
     return halves
+
+
+def _upon(moving: Float[np.ndarray, "1 n n n"], fixed: Float[np.ndarray, "n n n"]) -> np.ndarray:
+    """Move a map by the whole voxels that lay it upon another best."""
+    product = np.fft.fftn(fixed) * np.conj(np.fft.fftn(moving[0]))
+    place = np.unravel_index(np.argmax(np.fft.ifftn(product).real), fixed.shape)
+    return np.roll(moving, place, axis=(1, 2, 3))
+
+
+def _moved_on(halves: Halves, centres: Float[np.ndarray, "n 2"]) -> Halves:
+    """Return poses whose shifts count from the centres of the images again."""
+    assert halves.poses is not None
+    shift = jnp.asarray(halves.poses.shift) + jnp.asarray(centres)[:, None]
+    return replace(halves, poses=halves.poses._replace(shift=shift))
 
 
 def _affordable(setting: Setting) -> int:

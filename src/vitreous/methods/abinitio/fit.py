@@ -5,6 +5,7 @@
 
 import logging
 import os
+import signal
 from dataclasses import asdict
 
 import numpy as np
@@ -13,11 +14,14 @@ from vitreous.errors import InputError, Interrupted
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.abinitio.beginning import check_images, read_beginning
 from vitreous.methods.abinitio.config import AbinitioConfig, config_from_dict, config_to_dict
+from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.live import LiveFigures
 from vitreous.methods.abinitio.outputs import write_found
-from vitreous.methods.abinitio.strategy import STORE, Told, find_poses
+from vitreous.methods.abinitio.strategy import STORE, Told, find_poses, surroundings
+from vitreous.methods.abinitio.tilts import follow_tilts, series_of
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.processes import most_of_processes
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
 from vitreous.training.progress import run_log
 from vitreous.training.run import Run
@@ -61,13 +65,15 @@ def train_abinitio(
     else:
         Run.check_vacant(outdir, overwrite)
     table = read_checked(arguments, poses=False)
-    check_images(table, particles)
+    series = series_of(table)
+    searched = table if series is None else table.select(series.reference)
+    check_images(searched, particles)
     if resume and run.config["images"] != len(table):
         raise InputError(
             f"{run.path}: was made from {run.config['images']} images, now there are {len(table)}"
         )
     source = ImageSource(table)
-    begin = read_beginning(config, table, source.box)
+    begin = read_beginning(config, searched, source.box)
     if not resume:
         run = Run.create(
             outdir,
@@ -86,7 +92,7 @@ def train_abinitio(
     with run_log(run.path), stop_on_signal() as stop:
         is_open = data.contrast == "auto" and begin.contrast is None
         contrast = begin.contrast if data.contrast == "auto" else data.contrast
-        images = _prepare(run, table, source, config, data, contrast or "white")
+        images = _prepare(run, searched, ImageSource(searched), config, data, contrast or "white")
         with LiveFigures(run) as pictures:
             scale = images.normalization.fourier_scale(images.box)
 
@@ -95,9 +101,25 @@ def train_abinitio(
 
             told = _stopping(progress, stop, resume_command)
             found = find_poses(images, config, run, begin, told, watch, is_open)
+            if series is not None:
+                logger.info("poses of %d particles stand: their other images follow", len(images))
+                stored, sign = run.config["normalization"], _sign(run, found)
+                tilts = prepared_images(
+                    table, source, data, images.pixels, sign, stored, by_process=True
+                )
+                setting = surroundings(tilts, config, told)
+                found = follow_tilts(setting, series, found, config.zdim, config.keep_map)
         write_found(run, table, found)
         (run.path / STORE).unlink(missing_ok=True)
     return run
+
+
+def _sign(run: Run, found: Found) -> str:
+    """Say which contrast the images have that poses were found of."""
+    contrast = str(run.config["contrast"])
+    if not found.is_dark:
+        return contrast
+    return "white" if contrast == "dark" else "dark"
 
 
 def _stopping(progress: Told | None, stop: StopRequest, command: str) -> Told:
@@ -109,8 +131,11 @@ def _stopping(progress: Told | None, stop: StopRequest, command: str) -> Told:
     def told(phase: str, done: int, of: int) -> None:
         if progress is not None:
             progress(phase, done, of)
-        if stop.signal is not None:
-            raise Interrupted(f"stopped by {stop.signal.name} ({phase}); continue with: {command}")
+        # A signal need not reach all processes in one step.
+        number = most_of_processes(0 if stop.signal is None else int(stop.signal))
+        if number:
+            name = signal.Signals(number).name
+            raise Interrupted(f"stopped by {name} ({phase}); continue with: {command}")
 
     return told
 
@@ -127,6 +152,6 @@ def _prepare(
     pixels = FourierPixels(source.box, min(config.max_shell or last, last))
     contrast = run.config.get("contrast", contrast)
     stored = run.config.get("normalization")
-    images = prepared_images(table, source, data, pixels, contrast, stored)
+    images = prepared_images(table, source, data, pixels, contrast, stored, by_process=True)
     run.update_config(normalization=[float(x) for x in images.normalization], contrast=contrast)
     return images

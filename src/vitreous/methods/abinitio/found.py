@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vitreous.training.run import Latents
 
@@ -20,6 +20,8 @@ class Found:
     whether poses stopped moving and the half maps agree; `verdict`: that in one line. `history`:
     one entry an epoch, plain numbers and names. `is_dark`: the images had to be inverted.
     `start`: what a search began with after its random starts, a map of a few shells.
+    `hand_margin`: by how much the other images of tilt series favour this hand (log likelihood a
+    particle); None of single images, which cannot tell.
     """
 
     rotation: Float[np.ndarray, "n 3 3"]
@@ -34,3 +36,23 @@ class Found:
     history: list[dict] = field(default_factory=list)
     is_dark: bool = False
     start: Float[np.ndarray, "k b b b"] | None = None
+    hand_margin: float | None = None
+
+
+def typical_maps(
+    volumes: Float[np.ndarray, "k b b b"], z: Float[np.ndarray, "n d"] | None, count: int
+) -> tuple[Float[np.ndarray, "c b b b"], Int[np.ndarray, " n"]]:
+    """Choose maps of a landscape: those at latents evenly spread over the main component.
+
+    **Returns:** at most `count` maps, one without latents; and which is nearest to each latent.
+    """
+    if z is None or len(volumes) == 1:
+        return volumes[:1], np.zeros(0 if z is None else len(z), np.int32)
+    z = np.asarray(z, np.float32)
+    _, _, axes = np.linalg.svd(z - z.mean(axis=0), full_matrices=False)
+    along = z @ axes[0]
+    order = np.argsort(along)
+    places = order[((np.arange(count) + 0.5) / count * len(z)).astype(int)]
+    shown = volumes[0] + np.einsum("cd,dxyz->cxyz", z[places], volumes[1:])
+    nearest = np.argmin(np.abs(along[:, None] - along[places]), axis=1)
+    return shown.astype(np.float32), nearest.astype(np.int32)

@@ -42,6 +42,8 @@ from vitreous.methods.abinitio.reference import (
     sums_of_table,
 )
 from vitreous.methods.abinitio.setting import Setting
+from vitreous.particles.processes import sum_over_processes
+from vitreous.particles.shared_rows import SharedRows
 from vitreous.reconstruction.fsc import fourier_shell_correlation
 from vitreous.reconstruction.insertion import empty_table
 from vitreous.reconstruction.pose_refinement import Poses
@@ -103,7 +105,7 @@ def one_pass(
         pixels.count_up_to(high_shell),
     )
     n = len(data)
-    found = _no_poses(n) if halves.poses is None else jax.tree.map(np.array, halves.poses)
+    found = SharedRows(_no_poses(n) if halves.poses is None else halves.poses)
     before = None if halves.poses is None else np.array(halves.poses.rotation[:, 0])
     shape = GridShape(setting.box, 0)
     sums, residual, images = [], [], 0.0
@@ -119,11 +121,12 @@ def one_pass(
             total = _search(setting, total, anew, tried, grid, halves, key, bands, found)
         if len(again):
             total = _follow(setting, total, again, grid, halves, key, bands, found)
+        total = sum_over_processes(total)
         sums.append(sums_of_table(total.table, setting.box))
         residual.append(total.residual)
         images += float(total.images)
     both = MapSums(*(jnp.stack(parts) for parts in zip(*sums, strict=True)))
-    return _next(setting, halves, both, residual, images, found, before)
+    return _next(setting, halves, both, residual, images, found.together(), before)
 
 
 class _Tried(NamedTuple):
@@ -143,7 +146,7 @@ def _trials(setting: Setting, volumes, low_shell: int, bands: Bands, key) -> _Tr
 
 
 def _search(setting, total, rows, tried: _Tried, grid: FourierGrid, halves, key, bands, found):
-    for number, batch in enumerate(setting.batches(rows)):
+    for number, mine, counted, batch in setting.shared(rows):
         draw = jax.random.fold_in(key, 2 * number)
         total, poses = search_poses(
             total,
@@ -157,16 +160,15 @@ def _search(setting, total, rows, tried: _Tried, grid: FourierGrid, halves, key,
             bands,
             setting.classes,
         )
-        _keep(found, batch, poses)
+        found.put(mine, counted, poses)
     return total
 
 
 def _follow(setting, total, rows, grid: FourierGrid, halves, key, bands, found):
     copies = jnp.asarray(setting.copies(), jnp.float32)
-    for number, batch in enumerate(setting.batches(rows)):
+    for number, mine, counted, batch in setting.shared(rows):
         draw = jax.random.fold_in(key, 2 * number + 1)
-        index = np.asarray(batch.index)
-        start = Poses(*(jnp.asarray(leaf[index]) for leaf in found))
+        start = found.take(mine)
         total, poses = follow_poses(
             total,
             batch,
@@ -179,20 +181,13 @@ def _follow(setting, total, rows, grid: FourierGrid, halves, key, bands, found):
             bands,
             setting.classes,
         )
-        _keep(found, batch, poses)
+        found.put(mine, counted, poses)
     return total
 
 
 def _no_poses(n: int) -> Poses:
     shapes = (((3, 3), np.float32), ((2,), np.float32), ((), np.int32), ((), np.float32))
     return Poses._make(np.zeros((n, KEPT, *shape), kind) for shape, kind in shapes)
-
-
-def _keep(found: Poses, batch, poses: Poses) -> None:
-    counted = np.asarray(batch.weight) > 0
-    index = np.asarray(batch.index)[counted]
-    for mine, new in zip(found, poses, strict=True):
-        mine[index] = np.asarray(new)[counted]
 
 
 def _next(setting, halves, sums: MapSums, residual, images, found, before) -> Halves:

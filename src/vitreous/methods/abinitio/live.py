@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.files import is_writer
 from vitreous.methods.abinitio.figures import draw_progress
 from vitreous.training.run import Run
 
@@ -26,13 +27,15 @@ class LiveFigures:
         self._board: Any = None
 
     def __enter__(self) -> "LiveFigures":
-        from tensorboardX import SummaryWriter
+        if is_writer():
+            from tensorboardX import SummaryWriter
 
-        self._board = SummaryWriter(str(self._run.path / "tensorboard"), flush_secs=30)
+            self._board = SummaryWriter(str(self._run.path / "tensorboard"), flush_secs=30)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
     def show(
         self,
@@ -47,6 +50,8 @@ class LiveFigures:
 
         **Arguments:** as `draw_progress`. `at_once`: draw in any case.
         """
+        if self._board is None:
+            return
         for step, entry in enumerate(history[self._told :], start=self._told + 1):
             for name, value in entry.items():
                 if isinstance(value, int | float) and name not in ("epoch", "step", "images"):

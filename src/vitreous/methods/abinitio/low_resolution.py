@@ -41,6 +41,7 @@ from vitreous.methods.abinitio.reference import (
 )
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.particles.prepare import Batch
+from vitreous.particles.processes import sum_over_processes
 from vitreous.reconstruction.weighed import weigh
 
 
@@ -120,16 +121,17 @@ class _Round:
     def look(self, rows: Int[np.ndarray, " m"], sharpness: float) -> SliceEvidence:
         total = no_evidence(self.tried)
         sharp = jnp.asarray(sharpness, jnp.float32)
-        for batch in self.setting.batches(rows):
-            total = _add(total, batch, self.tried, self.noise, sharp, self.pixels, self.count)
-        return total
+        for part in self.setting.shared(rows):
+            total = _add(total, part.batch, self.tried, self.noise, sharp, self.pixels, self.count)
+        return sum_over_processes(total)
 
     def maps(self, total: SliceEvidence, images: int) -> Estimate:
         setting = self.setting
         rotation, classes = self.tried.rotation, setting.classes
         sums = symmetric_sums(setting, rotation, total.numerator, total.weight, classes)
         volumes = maps_by_power(sums, setting.mask, self.shell + 1)
-        volumes = recentred(volumes, setting.copies())
+        if setting.centres is None:
+            volumes = recentred(volumes, setting.copies())
         number = jnp.asarray(images, jnp.float32)
         noise = _residual_power(total, self.tried, self.noise, number, self.pixels, self.count)
         evidence, edge = float(total.evidence) / images, float(total.edge) / images

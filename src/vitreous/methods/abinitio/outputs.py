@@ -1,7 +1,7 @@
 """What an ab initio run leaves in its folder: poses, maps of both hands, latents, and a verdict.
 
-Images alone cannot tell a map from its mirror image. One hand is the run's; the other one is
-written beside it, and every summary says that the choice is open.
+Single images cannot tell a map from its mirror image. One hand is the run's; the other one is
+written beside it, and every summary says that the choice is open, or what tilts say of it.
 """
 
 import json
@@ -72,7 +72,19 @@ def write_found(run: Run, table: ParticleTable, found: Found, epoch: int | None 
         run.checkpoints.save({"volumes": volumes}, Position(epoch, 0, 1, 0, 1, len(table)))
     write_text(run.path / "found.json", json.dumps(summary(run, found), indent=1) + "\n")
     logger.info("%s", found.verdict)
-    logger.info("hand: %s", HAND)
+    logger.info("hand: %s", _hand(found))
+
+
+def _hand(found: Found) -> str:
+    if found.hand_margin is None:
+        return HAND
+    one, other = "volumes/consensus.mrc", "its mirror image"
+    if found.hand_margin < 0:
+        one, other = other, one
+    return (
+        f"told by the tilts: by {abs(found.hand_margin):.1f} in log likelihood a particle they "
+        f"favour {one} over {other}, if the tilt angles have their true sign"
+    )
 
 
 def write_poses(run: Run, table: ParticleTable, found: Found) -> None:
@@ -110,7 +122,7 @@ def summary(run: Run, found: Found) -> dict:
     return {
         "converged": bool(found.converged),
         "verdict": found.verdict,
-        "hand": HAND,
+        "hand": _hand(found),
         "images": len(found.rotation),
         "resolution": resolution(np.asarray(found.fsc), run.pixel_size, box=run.box),
         "latent_dimensions": len(found.volumes) - 1,

@@ -2,23 +2,36 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.point_groups import point_group
 from vitreous.particles.loader import PreparedImages
-from vitreous.particles.order import epoch_plan
+from vitreous.particles.order import EpochPlan, epoch_plan
 from vitreous.particles.prepare import Batch
+from vitreous.particles.processes import own_share
 from vitreous.reconstruction.masks import spherical_mask
-from vitreous.reconstruction.weighed import image_power
+from vitreous.reconstruction.weighed import image_power, shift_phases
 
 # Called with a phase, how much of it is done, how much there is, and what is known by now.
 Report = Callable[[str, int, int, str], None]
 # Images whose power spectrum stands for all.
 _SAMPLE = 1024
+
+
+class Part(NamedTuple):
+    """Hold a batch: its number among all of a pass, the rows in it, and which of them count."""
+
+    number: int
+    rows: Int[np.ndarray, " b"]
+    counted: Bool[np.ndarray, " b"]
+    batch: Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +40,8 @@ class Setting:
 
     **Fields:** `data`: prepared images. `radius`: of the particle, in pixels. `reach`: how far
     particles may lie off their centres, pixels. `classes`: maps at a time. `symmetry`: point
-    group. `batch_size`: images scored at a time. `report`: progress.
+    group. `batch_size`: images scored at a time. `report`: progress. `centres`: where particles
+    are known to lie, pixels; `reach` counts from there, and maps keep their origin.
     """
 
     data: PreparedImages
@@ -38,6 +52,7 @@ class Setting:
     batch_size: int
     seed: int
     report: Report
+    centres: Float[np.ndarray, "n 2"] | None = None
 
     @property
     def pixels(self) -> FourierPixels:
@@ -77,6 +92,10 @@ class Setting:
         """Return the setting of another number of maps."""
         return replace(self, classes=count)
 
+    def about(self, centres: Float[np.ndarray, "n 2"], reach: float) -> "Setting":
+        """Return the setting of images moved back by what is known of their shifts."""
+        return replace(self, centres=centres, reach=min(reach, self.reach))
+
     def inverted(self) -> "Setting":
         """Return the setting with images of the other sign."""
         data = self.data
@@ -89,7 +108,24 @@ class Setting:
 
     def batches(self, rows: Int[np.ndarray, " m"]) -> Iterator[Batch]:
         """Iterate over some images, the last batch filled up with rows of weight 0."""
-        return self.data.batches(epoch_plan(rows.astype(np.int32), self.batch_size))
+        plan = epoch_plan(rows.astype(np.int32), self.batch_size)
+        return (part.batch for part in self._parts(plan, slice(0, len(plan.rows))))
+
+    def shared(self, rows: Int[np.ndarray, " m"]) -> Iterator[Part]:
+        """Iterate over the batches of some images that this process works on."""
+        return self.shared_plan(epoch_plan(rows.astype(np.int32), self.batch_size))
+
+    def shared_plan(self, plan: EpochPlan) -> Iterator[Part]:
+        """Iterate over the batches of a plan that this process works on."""
+        return self._parts(plan, own_share(len(plan.rows)))
+
+    def _parts(self, plan: EpochPlan, mine: slice) -> Iterator[Part]:
+        own = EpochPlan(*(leaf[mine] for leaf in plan))
+        for number, batch in enumerate(self.data.batches(own)):
+            rows, counted = own.rows[number], own.weight[number] > 0
+            if self.centres is not None:
+                batch = _moved_back(batch, jnp.asarray(self.centres[rows]), self.pixels)
+            yield Part(mine.start + number, rows, counted, batch)
 
     def image_power(self) -> Float[Array, " shells"]:
         """Measure the power of images by shell, on a sample spread over the set."""
@@ -102,3 +138,8 @@ class Setting:
         mean = total / weight
         # Shell 0 holds no pixel; nothing may be divided by 0.
         return jnp.maximum(mean.at[0].set(mean[1]), 1e-6)
+
+
+@partial(jax.jit, static_argnames="pixels")
+def _moved_back(batch: Batch, shift: Float[Array, "b 2"], pixels: FourierPixels) -> Batch:
+    return batch._replace(pixels=batch.pixels * shift_phases(shift, pixels, len(pixels)))

@@ -4,7 +4,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Int
 
 from vitreous.errors import InputError
@@ -17,8 +19,9 @@ from vitreous.methods.abinitio.held import pose_by_map
 from vitreous.methods.abinitio.passes import Watch
 from vitreous.methods.abinitio.search import SearchOptions, fits_inverted, refine_found, search
 from vitreous.methods.abinitio.setting import Setting
-from vitreous.particles import ImageSource
+from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
+from vitreous.training.mesh import data_mesh
 from vitreous.training.run import Run
 
 logger = logging.getLogger(__name__)
@@ -125,7 +128,8 @@ def _by_encoder(
         config.amortised, z_dim=config.zdim, seed=config.seed, symmetry=config.symmetry
     )
     first = None if volume is None else np.asarray(volume)
-    told = train_amortised(setting.data, settings, run, volume=first, earlier=begin.run)
+    shared = over_processes(setting.data)
+    told = train_amortised(shared, settings, run, volume=first, earlier=begin.run)
     if settings.scheme == "gradient" or config.zdim:
         return told
     logger.info("%s; refining every image by itself", told.verdict)
@@ -154,7 +158,8 @@ def _encoder_in_between(
     if first.is_dark:
         setting = setting.inverted()
     settings = replace(config.amortised, z_dim=0, seed=config.seed, symmetry=config.symmetry)
-    told = train_amortised(setting.data, settings, run, logger.info, volume=first.volumes[0])
+    shared = over_processes(setting.data)
+    told = train_amortised(shared, settings, run, logger.info, volume=first.volumes[0])
     logger.info("refinement: the encoder has proposed poses; every image goes on by itself")
     told = replace(told, history=[*first.history, *told.history])
     found = refine_found(setting, told, options, watch)
@@ -163,7 +168,19 @@ def _encoder_in_between(
 
 def subset(data: PreparedImages, rows: Int[np.ndarray, " m"]) -> PreparedImages:
     """Return some of the images, prepared as all are."""
-    table = data.table.select(rows)
+    return _prepared_again(data, data.table.select(rows), data.mesh)
+
+
+def over_processes(data: PreparedImages) -> PreparedImages:
+    """Return images that each process holds whole, spread over the devices of all processes."""
+    if jax.process_count() == 1:
+        return data
+    return _prepared_again(data, data.table, data_mesh())
+
+
+def _prepared_again(
+    data: PreparedImages, table: ParticleTable, mesh: Mesh | None
+) -> PreparedImages:
     return PreparedImages.build(
         table,
         ImageSource(table),
@@ -172,5 +189,5 @@ def subset(data: PreparedImages, rows: Int[np.ndarray, " m"]) -> PreparedImages:
         invert=data.recipe.invert,
         storage=data.recipe.storage,
         normalization=data.normalization,
-        mesh=data.mesh,
+        mesh=mesh,
     )

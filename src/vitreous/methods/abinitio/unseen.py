@@ -14,6 +14,7 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.abinitio.amortised.model import predict
 from vitreous.methods.abinitio.amortised.train import load_poser
 from vitreous.methods.abinitio.decode import MAPS_FILE
+from vitreous.methods.abinitio.found import typical_maps
 from vitreous.methods.abinitio.posing import Bounds, Maps, Posing
 from vitreous.particles import ImageSource
 from vitreous.particles.loader import PreparedImages
@@ -92,18 +93,15 @@ def pose_images(
 
 
 def _maps(run: Run, volumes: np.ndarray) -> Maps:
-    """Choose maps along the latents: those of images evenly spread over the main component."""
+    """Choose maps along the latents of the run."""
     model = jnp.asarray(volumes)
     dimensions = len(volumes) - 1
     if dimensions == 0:
         return Maps(model, model, jnp.zeros(0))
     z = np.asarray(run.latents().mean, np.float32)
-    _, _, axes = np.linalg.svd(z - z.mean(axis=0), full_matrices=False)
-    order = np.argsort(z @ axes[0])
-    places = order[((np.arange(_CLASSES) + 0.5) / _CLASSES * len(z)).astype(int)]
-    shown = model[0][None] + jnp.einsum("cd,dxyz->cxyz", jnp.asarray(z[places]), model[1:])
+    shown, _ = typical_maps(volumes, z, _CLASSES)
     variance = np.maximum(z.var(axis=0) + z.mean(axis=0) ** 2, 1e-12)
-    return Maps(model, shown, jnp.asarray(1 / variance, jnp.float32))
+    return Maps(model, jnp.asarray(shown), jnp.asarray(1 / variance, jnp.float32))
 
 
 def _bounds(run: Run, data: PreparedImages) -> Bounds:

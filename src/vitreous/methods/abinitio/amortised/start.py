@@ -10,6 +10,7 @@ from vitreous.methods.abinitio.amortised.config import AmortisedConfig
 from vitreous.methods.abinitio.amortised.frame import Frame
 from vitreous.methods.abinitio.amortised.reference import Reference, reference_table, spectra
 from vitreous.particles.loader import PreparedImages
+from vitreous.particles.order import epoch_plan
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.backprojection import expected_density
 from vitreous.reconstruction.consensus import consensus_volume
@@ -27,13 +28,7 @@ def sample_images(data: PreparedImages, frame: Frame, count: int, seed: int) -> 
     """Gather some images, cropped."""
     rng = np.random.default_rng([seed, 11])
     rows = rng.permutation(len(data))[: min(count, len(data))].astype(np.int32)
-    weight = jnp.ones(len(rows))
-    if data.resident:
-        batch = jax.jit(data.batch)(data.arrays, jnp.asarray(rows), weight)
-    else:
-        images = jnp.asarray(data.read(rows))
-        batch = jax.jit(data.batch_of_images)(data.arrays, images, jnp.asarray(rows), weight)
-    return frame.crop(batch)
+    return frame.crop(next(data.batches(epoch_plan(rows, len(rows)))))
 
 
 def typical_density(sample: Batch, frame: Frame) -> Float[np.ndarray, " radii"]:
