@@ -158,12 +158,34 @@ PEERS = {
     "--no-mask-reconstruction --do-deformations --checkpoint-file c.pth",
     "explore-latent-space": f"{_OF_ALL} --checkpoint-file c.pth --half-set 1 --mask-file m.mrc "
     "--soft-edge-width 20 --batch-size 100 --n-workers 8 --dimensionality-reduction-method UMAP "
-    "--inverse-deformation inv --atomic-model a.pdb --no-reduce-by-deformation",
+    "--inverse-deformation inv --atomic-model a.pdb --no-reduce-by-deformation --no-cluster",
     "compute-rigid-transforms": f"{_LOADED} --checkpoint-file c.pth --batch-size 100 --mask m "
     "--no-rigid",
     "compute-masks-for-rigid-transforms": f"{_LOADED} --checkpoint-file c.pth --batch-size 100 "
     "--number-of-masks 4 --refinement-iterations 2 --mask-resolution 20",
 }
+
+
+# The fit's options stand for those of its two variants, too.
+_FIT = (
+    "--initial-model map.mrc --atomic-model a.pdb --initial-threshold 0.1 --initial-resolution 8 "
+    "--mask-file m.mrc --checkpoint-file c.pth --n-gaussians 30000 --n-gaussian-widths 1 "
+    "--n-latent-dimensions 6 --n-positional-encoding-dimensions 10 --n-linear-layers 8 "
+    "--n-neurons-per-layer 32 --n-warmup-epochs 3 --weight-decay 0 --consensus-update-rate 1 "
+    "--consensus-update-decay 0.95 --consensus-update-pooled-particles 100 "
+    "--regularization-factor 0.9 --apply-bfactor 0 --particle-diameter 200 --soft-edge-width 20 "
+    "--batch-size 128 --gpu-id 0 --n-epochs 150 --n-threads 4 --n-workers 4 --preload-images "
+    "--combine-resolution 8 --pipeline-control job --no-use-data-normalization --kld-factor 0.01 "
+    "--deformation-masks masks"
+)
+
+
+@pytest.mark.parametrize("name", [f"optimize-deformations{x}" for x in ("", "-single", "-rigid")])
+def test_every_option_of_the_peers_fit_is_understood(parse, name) -> None:
+    released = ["--refinement-star-file", "a.star", "--output-directory", "out"]
+    assert str(parse([name, *released, *_FIT.split()])["output_directory"]) == "out"
+    both = parse([name, "a.star", "out", "--use-data-normalization", "--no-preload-images"])
+    assert (both["use_data_normalization"], both["preload_images"]) == (True, False)
 
 
 @pytest.mark.parametrize("name", PEERS)

@@ -58,6 +58,7 @@ class WindowFlags:
     soft_edge_width: Annotated[float | None, typer.Option(help="No image is masked.")] = None
     batch_size: Annotated[int | None, typer.Option(help="Chosen by memory.")] = None
     n_workers: Annotated[int | None, typer.Option(help="None are needed.")] = None
+    no_cluster: Annotated[bool, typer.Option("--no-cluster", help="As is usual.")] = False
 
     def tell(self) -> None:
         """Say in one line which of them were given."""

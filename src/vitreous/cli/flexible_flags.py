@@ -28,7 +28,12 @@ class ModelFlags:
     ] = None
     mask_file: Annotated[Path | None, typer.Option(help="Nothing moves outside this mask.")] = None
     deformation_masks: Annotated[
-        Path | None, typer.Option(help="Folder of masks: each body moves as one.")
+        Path | None,
+        typer.Option(
+            "--deformation-masks",
+            "--deformations-masks",
+            help="Folder of masks: each body moves as one.",
+        ),
     ] = None
     particle_diameter: Annotated[float | None, typer.Option(help="Å [measured].")] = None
     max_shell: Annotated[
@@ -134,7 +139,7 @@ class DeadFlags:
     ] = None
     combine_resolution: Annotated[float | None, typer.Option(**_DEAD)] = None
     use_data_normalization: Annotated[
-        bool | None, typer.Option("--use-data-normalization/--no-data-normalization", **_DEAD)
+        bool | None, typer.Option("--use-data-normalization/--no-use-data-normalization", **_DEAD)
     ] = None
 
     def given(self) -> list[str]:
