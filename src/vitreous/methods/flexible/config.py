@@ -1,5 +1,6 @@
 """Settings of a flexible fit."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,25 +59,45 @@ class FlexibleConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._check_counts()
+        self._check_amounts()
+        if self.warmup < 0 or self.warmup >= self.epochs:
+            raise InputError(
+                f"--n-warmup-epochs {self.warmup} leaves none of {self.epochs} epochs to move in"
+            )
+        if self.initial_model and self.atomic_model:
+            raise InputError("give --initial-model or --atomic-model, not both")
+
+    def _check_counts(self) -> None:
         counts = {
             "n-latent-dimensions": self.zdim,
             "n-epochs": self.epochs,
             "batch-size": self.batch_size,
             "n-neurons-per-layer": self.width,
+            "n-modes": self.modes,
+            "n-gaussians": self.gaussians,
+            "max-shell": self.max_shell,
         }
-        if self.gaussians is not None:
-            counts["n-gaussians"] = self.gaussians
         for flag, value in counts.items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise InputError(f"--{flag} must be at least 1, not {value}")
-        if self.warmup < 0 or self.warmup >= self.epochs:
-            raise InputError(
-                f"--n-warmup-epochs {self.warmup} leaves none of {self.epochs} epochs to move in"
-            )
-        if self.regularization < 0:
-            raise InputError("--regularization-factor must not be negative")
-        if self.initial_model and self.atomic_model:
-            raise InputError("give --initial-model or --atomic-model, not both")
+
+    def _check_amounts(self) -> None:
+        amounts = {
+            "lr": self.learning_rate,
+            "particle-diameter": self.particle_diameter,
+            "pose-spread": min(self.pose_spread),
+        }
+        for flag, amount in amounts.items():
+            if amount is not None and not (math.isfinite(amount) and amount > 0):
+                raise InputError(f"--{flag} must be a number above 0, not {amount}")
+        for flag, share in (
+            ("regularization-factor", self.regularization),
+            ("kld-factor", self.kld),
+            ("n-linear-layers", self.depth),
+        ):
+            if not (math.isfinite(share) and share >= 0):
+                raise InputError(f"--{flag} must be 0 or more, not {share}")
 
 
 def config_from_dict(values: dict[str, Any]) -> FlexibleConfig:
