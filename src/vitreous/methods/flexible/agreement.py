@@ -16,6 +16,7 @@ from vitreous.files import atomic_path
 from vitreous.methods.flexible.images import Seen
 from vitreous.methods.flexible.inference import Posterior, best_of, find_latents
 from vitreous.methods.flexible.model import FlexibleMethod
+from vitreous.methods.flexible.pose_frame import features
 from vitreous.methods.flexible.state import FlexibleState, Moving, half_of
 from vitreous.particles.device_data import local
 from vitreous.particles.loader import PreparedImages
@@ -85,18 +86,12 @@ def _carried(
     """Carry latents over to a half's frame, by those of some images in both."""
     is_own = method.half == half
     pairs = ~is_own[rows]
-    seen = _features(own[rows[pairs]])
+    seen = features(own[rows[pairs]])
     ridge = 1e-2 * len(seen) * np.eye(seen.shape[1])
     weights = np.linalg.solve(seen.T @ seen + ridge, seen.T @ some[half].mean[pairs])
     known = own.copy()
-    known[~is_own] = _features(own[~is_own]) @ weights
+    known[~is_own] = features(own[~is_own]) @ weights
     return known
-
-
-def _features(z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m f"]:
-    """Tabulate a constant, the latents, and their products."""
-    i, j = np.triu_indices(z.shape[1])
-    return np.concatenate([np.ones_like(z[:, :1]), z, z[:, i] * z[:, j]], axis=1)
 
 
 def infer_latents(

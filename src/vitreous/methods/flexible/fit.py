@@ -113,6 +113,7 @@ def _forget(run: Run) -> None:
 
 def _resumed_config(run: Run, config: FlexibleConfig) -> FlexibleConfig:
     """Continue with the settings the run was started with; only the end may move."""
+    run.check_method("flexible")
     stored = config_from_dict(run.config["flexible"])
     resumed = replace(stored, epochs=config.epochs)
     if resumed.epochs != stored.epochs:
@@ -163,6 +164,8 @@ def _prepare(
         start, half, group = kept
     pixel_size = float(np.median(table.pixel_size))
     method = FlexibleMethod(config, start, pixels, pixel_size, half, group)
+    if config.refine_poses:
+        method.rotation = np.asarray(table.rotation, np.float64)
     if config.encoder and run.checkpoints.latest() is None:
         found_start = measure_encoder(method.encoding, start, prepared)
         method.encoder_start = as_first(found_start)

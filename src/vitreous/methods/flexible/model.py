@@ -23,9 +23,10 @@ from vitreous.methods.flexible.inference import best_of, draw_latents, newton_st
 from vitreous.methods.flexible.loss import Loss
 from vitreous.methods.flexible.noise import residual_power, updated_noise
 from vitreous.methods.flexible.pairs import paired_images
-from vitreous.methods.flexible.repulsion import no_pairs, pairs_of_half
+from vitreous.methods.flexible.pose_frame import framed
+from vitreous.methods.flexible.repulsion import no_pairs, pairs_of_halves
 from vitreous.methods.flexible.start import Start
-from vitreous.methods.flexible.state import FlexibleState, Moving, half_of, stacked
+from vitreous.methods.flexible.state import FlexibleState, Moving, stacked
 from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
 from vitreous.training.row_adam import RowTable, gather_rows
@@ -90,6 +91,8 @@ class FlexibleMethod:
         self.encoding = Encoding(config, start, self.images)
         # Only a fit that has not begun needs it.
         self.encoder_start: EncoderStart | None = None
+        # Those given; only a fit that refines poses needs them.
+        self.rotation: Float[np.ndarray, "n 3 3"] | None = None
         self.warmup = config.warmup
         if config.refine_poses:
             self.warmup = min(config.warmup + _POSE_EPOCHS, config.epochs - 1)
@@ -142,20 +145,14 @@ class FlexibleMethod:
         return mark
 
     def end_of_epoch(self, state: FlexibleState, epoch: int) -> FlexibleState:
-        """Look up anew which Gaussians may meet."""
+        """Take motion out of the poses' corrections; look up anew which Gaussians may meet."""
+        if self.rotation is not None and epoch > self.warmup:
+            state = framed(state, self.half, self.rotation)
         if state.near is None or epoch < self.warmup:
             return state
-        latents = np.asarray(state.latents)[: len(self.half)]
-        tables = [
-            pairs_of_half(
-                half_of(state.model, half),
-                latents[self.half == half],
-                self.start.edges,
-                [self.config.seed, epoch, half],
-            )
-            for half in range(2)
-        ]
-        return eqx.tree_at(operator.attrgetter("near"), state, jnp.asarray(np.stack(tables)))
+        latents, seed = np.asarray(state.latents), [self.config.seed, epoch]
+        near = pairs_of_halves(state.model, latents, self.half, self.start.edges, seed)
+        return eqx.tree_at(operator.attrgetter("near"), state, near)
 
     def step(
         self, state: FlexibleState, batch: Batch, key: jax.Array, progress: Float[Array, ""]

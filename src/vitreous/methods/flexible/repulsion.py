@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial import cKDTree
 
-from vitreous.methods.flexible.state import Moving
+from vitreous.methods.flexible.state import Moving, half_of
 from vitreous.particles.processes import as_first
 
 # Pairs of each Gaussian that are kept, and neighbours looked at to find them.
@@ -67,18 +67,26 @@ def conformations(model: Moving, z: Float[Array, "c d"]) -> Float[Array, "c g 3"
     return positions[None] + model.deformation(positions, z)
 
 
-def pairs_of_half(
-    model: Moving, latents: Float[np.ndarray, "m d"], edges: Int[np.ndarray, "e 2"], seed: list[int]
-) -> Int[np.ndarray, "g k"]:
-    """List pairs that may meet in some images of a half, others in every epoch.
+def pairs_of_halves(
+    model: Moving,
+    latents: Float[np.ndarray, "n d"],
+    half: Int[np.ndarray, " n"],
+    edges: Int[np.ndarray, "e 2"],
+    seed: list[int],
+) -> Int[Array, "2 g k"]:
+    """List pairs that may meet in some images of either half, others in every epoch.
 
-    **Arguments:** `latents` of the half's images. `seed`: of the choice.
+    **Arguments:** `model`: of both halves. `half`: 0 or 1, of each image. `seed`: of the choice.
     """
-    rows = np.random.default_rng(seed).choice(len(latents), CONFORMATIONS)
-    points = np.asarray(conformations(model, jnp.asarray(latents[rows])), np.float64)
-    rest = np.asarray(model.gaussians.positions, np.float64)
-    mean = float(np.linalg.norm(rest[edges[:, 0]] - rest[edges[:, 1]], axis=1).mean())
-    return as_first(near_pairs(points, edges, _REACH * mean))
+    tables = []
+    for side in range(2):
+        own, generator = half_of(model, side), np.random.default_rng([*seed, side])
+        rows = generator.choice(np.flatnonzero(half == side), CONFORMATIONS)
+        points = np.asarray(conformations(own, jnp.asarray(latents[rows])), np.float64)
+        rest = np.asarray(own.gaussians.positions, np.float64)
+        mean = float(np.linalg.norm(rest[edges[:, 0]] - rest[edges[:, 1]], axis=1).mean())
+        tables.append(near_pairs(points, edges, _REACH * mean))
+    return jnp.asarray(as_first(np.stack(tables)))
 
 
 def _codes(one: Int[np.ndarray, " m"], other: Int[np.ndarray, " m"], g: int) -> np.ndarray:
