@@ -103,7 +103,10 @@ PROGRAMS = (
 
 
 # They count on paper, or help the others.
-_NO_PROGRAMS = {"__main__", "compare", "record", "scaling_model", "suite"}
+_NO_PROGRAMS = {
+    *("__main__", "compare", "record", "scaling_model", "suite"),
+    *("flexible_poses", "flexible_rendering", "flexible_trials"),
+}
 
 
 def unnamed() -> list[Program]:
