@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vitreous.methods.abinitio.averaging import average_poses
+from vitreous.methods.abinitio.centring import centred
 from vitreous.methods.abinitio.division import divide
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import Halves, one_pass
@@ -46,9 +47,11 @@ _BLUNT_SHELL = 6
 _DESERTED = 0.5
 # Box of maps that are laid upon each other.
 _FRAME_BOX = 32
-# Passes of images that choose among maps, those that look at all poses, and over how many shells.
+# Passes of images that choose among maps, and over how many shells.
 _PASSES, _GRID_SHELL, _BAND = 6, 6, 8
-_ANEW = {"divided": (0, 3), "doubled": (3,), "refilled": ()}
+# Those that look at all rotations: near where particles were found to lie, or as far as they may.
+_NEAR: dict[str, tuple[int, ...]] = {"divided": (0,), "doubled": (), "refilled": ()}
+_FAR: dict[str, tuple[int, ...]] = {"divided": (3,), "doubled": (), "refilled": ()}
 
 
 def add_conformations(
@@ -71,12 +74,9 @@ def add_conformations(
             shown = np.asarray(halves.volumes).mean(axis=(0, 1))
             watch(np.asarray(halves.poses.rotation[:, 0]), shown, found.fsc, history)
 
-    # Particles lie where the one map found them, whatever part of it an image shows.
-    centres = np.asarray(found.shift / size, np.float32)
-    near = setting.about(centres, shift_step(setting.box, setting.shell(_GRID_SHELL)))
-    halves = _moved_on(_in_one_frame(_classes(near, found, told)), centres)
+    halves = _in_one_frame(_classes(setting, found, told))
     many = setting.with_classes(halves.volumes.shape[1])
-    halves = _looked_at_anew(many, halves)
+    halves = _looked_at_anew(many, centred(many, halves))
     setting.report("poses are averaged over maps", 1, 1, "")
     halves = average_poses(many, halves)
     assert halves.poses is not None
@@ -107,11 +107,14 @@ def _classes(setting: Setting, found: Found, told: Told) -> Halves:
     begin = _upon(np.asarray(begin), np.asarray(found.volumes[0]))
     blunt = low_passed(jnp.asarray(begin), setting.shell(_BLUNT_SHELL))
     first = Estimate(blunt, setting.image_power())
-    estimate = divide(setting, first, min(_SOFT, _affordable(setting)))
+    # Particles lie where the one map found them, whatever part of it an image shows.
+    size = float(np.median(np.asarray(setting.data.table.pixel_size)))
+    near = _near(setting, np.asarray(found.shift / size, np.float32))
+    estimate = divide(near, first, min(_SOFT, _affordable(setting)))
     shells = np.arange(setting.pixels.max_shell + 1)
     fsc = np.where(shells <= setting.shell(_BAND), 1.0, 0.0)
     halves = Halves(estimate.volumes[None], estimate.noise, fsc)
-    halves = _passes(setting, halves, fsc, "divided", told)
+    halves = _passes(setting, halves, fsc, "divided", told, near.centres)
     while 2 * halves.volumes.shape[1] <= min(_HARD, _affordable(setting)):
         volumes = _doubled(halves.volumes, _apart(setting, halves))
         # Copies of maps lie where poses are known already.
@@ -134,10 +137,16 @@ def _upon(moving: Float[np.ndarray, "1 n n n"], fixed: Float[np.ndarray, "n n n"
     return np.roll(moving, place, axis=(1, 2, 3))
 
 
-def _moved_on(halves: Halves, centres: Float[np.ndarray, "n 2"]) -> Halves:
-    """Return poses whose shifts count from the centres of the images again."""
-    assert halves.poses is not None
-    shift = jnp.asarray(halves.poses.shift) + jnp.asarray(centres)[:, None]
+def _near(setting: Setting, centres: Float[np.ndarray, "n 2"]) -> Setting:
+    """Look at few shifts, about where particles are known to lie."""
+    return setting.about(centres, shift_step(setting.box, setting.shell(_GRID_SHELL)))
+
+
+def _counted_from(halves: Halves, centres: Float[np.ndarray, "n 2"]) -> Halves:
+    """Return poses whose shifts count from other places than the centres of the images."""
+    if halves.poses is None:
+        return halves
+    shift = np.asarray(halves.poses.shift) - centres[:, None]
     return replace(halves, poses=halves.poses._replace(shift=shift))
 
 
@@ -146,14 +155,33 @@ def _affordable(setting: Setting) -> int:
     return 2 ** max(1, int(np.log2(max(len(setting.data) / _IMAGES, 1))))
 
 
-def _passes(setting: Setting, halves: Halves, fsc, after: str, told: Told) -> Halves:
+def _passes(
+    setting: Setting,
+    halves: Halves,
+    fsc: Float[np.ndarray, " shells"],
+    after: str,
+    told: Told,
+    centres: Float[np.ndarray, "n 2"] | None = None,
+) -> Halves:
+    """Let images choose among maps; `centres` says where particles lie until there are poses."""
     count, n = halves.volumes.shape[1], len(setting.data)
     many, low = setting.with_classes(count), setting.shell(_GRID_SHELL)
     seed = 3000 + 100 * count + (50 if after == "refilled" else 0)
     for number in range(_PASSES):
         key = jax.random.fold_in(jax.random.key(setting.seed), seed + number)
-        fresh = np.full(n, number in _ANEW[after])
-        halves = replace(one_pass(many, halves, (np.arange(n),), key, fresh, low), fsc=fsc)
+        fresh = np.full(n, number in (*_NEAR[after], *_FAR[after]))
+        if number in _FAR[after] and halves.poses is not None:
+            halves = centred(many, halves)
+        if number in _NEAR[after]:
+            if halves.poses is not None:
+                centres = np.array(halves.poses.shift[:, 0])
+            assert centres is not None
+            counted = _counted_from(halves, centres)
+            counted = one_pass(_near(many, centres), counted, (np.arange(n),), key, fresh, low)
+            halves = _counted_from(counted, -centres)
+        else:
+            halves = one_pass(many, halves, (np.arange(n),), key, fresh, low)
+        halves = replace(halves, fsc=fsc)
         score = float(halves.score.mean())
         words = f"log likelihood ratio {score:.2f} an image"
         setting.report(f"images choose of {count} maps, {after}", number + 1, _PASSES, words)
