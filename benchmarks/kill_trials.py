@@ -48,7 +48,8 @@ from vitreous.training.checkpoint import Checkpoints
 from vitreous.training.distributed import initialise
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.mesh import data_mesh
-from vitreous.training.run import Latents, Run, read_metrics
+from vitreous.training.metrics_log import read_metrics
+from vitreous.training.run import Latents, Run
 
 COUNT, BOX, LATENT = 240, 16, 3
 HANG = 60.0

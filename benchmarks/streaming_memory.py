@@ -20,6 +20,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from record import machine, print_table, write_json
+from scipy.spatial.transform import Rotation
 
 from vitreous.imaging.ctf import CTFParameters
 from vitreous.particles.loader import PreparedImages
@@ -55,17 +56,24 @@ def resident_bytes() -> int:
 
 
 def make_table(stack: Path, count: int, box: int) -> ParticleTable:
-    """Refer to the images of a small stack again and again, in no order."""
-    one = np.ones(count, np.float32)
+    """Refer to the images of a small stack again and again, in no order, each with its own pose
+    and defocus, as after a refinement."""
+    rng = np.random.default_rng(1)
+    rotation = np.empty((count, 3, 3), np.float32)
+    for first in range(0, count, DISTINCT):
+        some = rotation[first : first + DISTINCT]
+        some[:] = Rotation.random(len(some), random_state=rng).as_matrix()
+    own = [rng.uniform(1e4, 2e4, count).astype(np.float32) for _ in range(3)]
+    same = [np.full(count, value, np.float32) for value in (300, 2.7, 0.1, 0, 0, 1)]
     return ParticleTable(
         stacks=(str(stack),),
         stack_id=np.zeros(count, np.int32),
-        image_index=np.random.default_rng(1).integers(0, DISTINCT, count),
+        image_index=rng.integers(0, DISTINCT, count),
         box=np.full(count, box, np.int32),
         pixel_size=np.full(count, 1.5),
-        rotation=np.broadcast_to(np.eye(3, dtype=np.float32), (count, 3, 3)).copy(),
-        shift=np.zeros((count, 2), np.float32),
-        ctf=CTFParameters(*[one] * 9),
+        rotation=rotation,
+        shift=rng.normal(size=(count, 2)).astype(np.float32),
+        ctf=CTFParameters(*own, *same),
         optics_group=np.zeros(count, np.int32),
         row=np.arange(count),
     )

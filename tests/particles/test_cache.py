@@ -157,5 +157,5 @@ def test_a_selection_is_streamed_in_shuffled_windows(table, tmp_path, cached):
     assert sorted(order) == list(range(50))
     assert (np.diff(np.sort(order[20:40])) == 1).mean() > 0.7, "a window is made of runs"
     plan = epoch_plan(order, 5)
-    images = np.concatenate([np.asarray(x) for x in data.stream(plan, group=4)])
+    images = np.concatenate([np.asarray(x.images) for x in data.stream(plan, group=4)])
     np.testing.assert_array_equal(images, source.read(order))

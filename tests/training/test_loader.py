@@ -42,7 +42,7 @@ def test_rows_keep_their_columns():
 def test_stream_starts_anywhere_and_follows_the_plan():
     _, data = both()
     plan = epoch_plan(shuffled_order(21, 0, 4), 8)
-    images = [np.asarray(x) for x in data.stream(plan, first=1)]
+    images = [np.asarray(x.images) for x in data.stream(plan, first=1)]
     assert len(images) == 2
     np.testing.assert_array_equal(images[0], data.source.images[plan.rows[1]])
     np.testing.assert_array_equal(images[1], data.source.images[plan.rows[2]])
@@ -52,12 +52,12 @@ def test_groups_read_runs_and_change_nothing():
     data = PreparedImages.build(toy_table(512), ToySource(512), resident=False)
     plan = epoch_plan(shuffled_order(512, 0, 0, chunk=16, buffer=128), 8)
     data.source.reads.clear()
-    grouped = [np.asarray(x) for x in data.stream(plan, first=5, group=16)]
+    grouped = [np.asarray(x.images) for x in data.stream(plan, first=5, group=16)]
     first = np.sort(data.source.reads[0])
     assert len(first) == 128
     # 8 runs of 16; the cut at the ends of the set can make one more.
     assert np.count_nonzero(np.diff(first) != 1) <= 8
-    single = [np.asarray(x) for x in data.stream(plan, first=5)]
+    single = [np.asarray(x.images) for x in data.stream(plan, first=5)]
     np.testing.assert_array_equal(grouped, single)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from toy_processes import backproject_toy, fit_toy
+from toy_processes import backproject_toy, evaluate_toy, fit_toy, write_toy_model
 
 from vitreous.errors import InputError
 from vitreous.particles import processes
@@ -22,6 +22,7 @@ SCRIPT = Path(__file__).with_name("toy_processes.py")
 def of_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     fit_toy(folder / "begun", "begun", 1, None)
+    write_toy_model(folder)
     launch([sys.executable, str(SCRIPT), str(folder)], 2, folder / "logs")
     return folder
 
@@ -53,6 +54,13 @@ def test_a_backprojection_is_that_of_one(of_two):
     np.testing.assert_allclose(volume, one, atol=1e-5 * np.abs(one).max())
 
 
+def test_a_run_says_the_same_of_new_images(of_two):
+    one = evaluate_toy(of_two)
+    assert one.shape == (45, 1)
+    assert one.std() > 0.1
+    np.testing.assert_allclose(ends(of_two)[0][LEAVES + 1], one, atol=ROUNDING)
+
+
 def test_two_processes_equal_one(of_two, tmp_path):
     for way in ("resident", "streamed"):
         one = fit_toy(tmp_path / way, way, 2, None)
@@ -73,7 +81,7 @@ def test_two_processes_equal_one(of_two, tmp_path):
 
 def test_two_processes_go_on_where_one_has_stopped(of_two, tmp_path):
     one = fit_toy(tmp_path / "resident", "resident", 2, None)
-    two = ends(of_two)[0][LEAVES + 1 :]
+    two = ends(of_two)[0][LEAVES + 2 :]
     assert len(one) == len(two) == LEAVES
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=ROUNDING)

@@ -151,6 +151,8 @@ SHARED = {
 
 # Variables of which one is set in every process of a launched run; see training/distributed.py.
 _LAUNCHED = {"VITREOUS_PROCESSES", "SLURM_PROCID", "OMPI_COMM_WORLD_SIZE"}
+# Variables that may leave JAX without any device.
+_DEVICES = ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES", "JAX_NUM_CPU_DEVICES")
 # Exit status after Ctrl-C: 128 + SIGINT, as shells count.
 _STOPPED = 130
 # What every complaint about a command line is; Typer gives this class no public name.
@@ -236,6 +238,14 @@ def _join(requested: str | None) -> None:
         sys.exit(0)
 
 
+def _finds_no_device(error: BaseException) -> bool:
+    """Whether it was raised where JAX looks for devices."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_code.co_filename.endswith("xla_bridge.py")
+
+
 def _run(words: list[str]) -> None:
     requested = None
     if words and not words[0].startswith("-"):
@@ -266,6 +276,13 @@ def _run(words: list[str]) -> None:
     except Interrupted as notice:
         typer.echo(f"vitreous: {notice}", err=True)
         sys.exit(0)
+    except (RuntimeError, AssertionError) as error:
+        if not _finds_no_device(error):
+            raise
+        named = [name for name in _DEVICES if name in os.environ]
+        mend = f"; unset {' and '.join(named)}" if named else ": see vitreous doctor"
+        typer.echo(f"vitreous: JAX finds no device to work on{mend}", err=True)
+        sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         code = _STOPPED
     if code == _STOPPED:

@@ -14,18 +14,23 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int
 
-from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.particles.device_data import (
     SPREAD,
     WHOLE,
+    Columns,
     DeviceData,
+    Streamed,
+    fetch,
     one_device,
     own_part,
+    pack_rows,
     put,
     put_columns,
+    put_parts,
     rows_sharding,
     take_rows,
+    unpack_rows,
     write_rows,
 )
 from vitreous.particles.memory import fits_devices, is_out_of_memory
@@ -36,6 +41,7 @@ from vitreous.particles.prepare import (
     Normalization,
     Recipe,
     Storage,
+    check_set,
     estimate_normalization,
     planes_to_pixels,
     prepare_images,
@@ -90,7 +96,7 @@ class PreparedImages:
 
         **Raises:** `InputError` for an empty set, unequal boxes, NaN pixels, a missing pixel size.
         """
-        _check_table(table, source)
+        check_set(table, source)
         pixels = pixels or FourierPixels(source.box, (source.box - 1) // 2)
         recipe = Recipe(pixels, window_radius, invert, storage)
         if normalization is None:
@@ -100,7 +106,7 @@ class PreparedImages:
         numbers = jnp.asarray(mean), jnp.asarray(std)
         if mesh is not None and jax.process_count() > 1:
             numbers = put(numbers, NamedSharding(mesh, WHOLE))
-        arrays = DeviceData(put_columns(table, mesh), None, *numbers)
+        arrays = DeviceData(None, None, *numbers)
         data = cls(table, source, recipe, normalization, arrays, mesh)
         need = prepared_bytes(len(table), pixels, storage)
         if resident is None:
@@ -116,7 +122,7 @@ class PreparedImages:
                 raise
             logger.warning("the images do not fit on the device after all: streamed from disk")
             return data
-        arrays = arrays._replace(planes=planes)
+        arrays = arrays._replace(columns=put_columns(table, mesh), planes=planes)
         return cls(table, source, recipe, normalization, arrays, mesh)
 
     def release(self) -> None:
@@ -171,7 +177,7 @@ class PreparedImages:
     def batch_of_images(
         self,
         arrays: DeviceData,
-        images: Float[Array, "b n n"],
+        streamed: Streamed,
         rows: Int[Array, " b"],
         weight: Float[Array, " b"],
     ) -> Batch:
@@ -182,10 +188,14 @@ class PreparedImages:
             prepare = jax.shard_map(
                 prepare, mesh=self.mesh, in_specs=(SPREAD, WHOLE, WHOLE), out_specs=SPREAD
             )
-        return self._assemble(arrays, prepare(images, arrays.mean, arrays.std), rows, weight)
+        planes = prepare(streamed.images, arrays.mean, arrays.std)
+        return self._assemble(arrays, planes, rows, weight, streamed.columns)
 
-    def _assemble(self, arrays: DeviceData, planes: Array, rows: Array, weight: Array) -> Batch:
-        columns = jax.tree.map(lambda column: take_rows(column, rows, self.mesh), arrays.columns)
+    def _assemble(self, arrays, planes, rows, weight, packed=None) -> Batch:
+        if packed is None:
+            columns = jax.tree.map(lambda x: take_rows(x, rows, self.mesh), arrays.columns)
+        else:
+            columns = unpack_rows(Columns.of(self.table), packed)
         if not one_device(self.mesh):
             placed = rows_sharding(self.mesh)
             rows, weight = jax.lax.with_sharding_constraint((rows, weight), placed)
@@ -194,19 +204,24 @@ class PreparedImages:
 
     def stream(
         self, plan: EpochPlan, first: int = 0, *, group: int = 1, threads: int = 2, ahead: int = 4
-    ) -> Iterator[Float[Array, "b n n"]]:
+    ) -> Iterator[Streamed]:
         """Iterate over the raw images of each step of a plan; arguments as in `read_ahead`.
 
-        **Returns:** images on the devices, `(b, n, n)` float32, one array a step.
+        **Returns:** images `(b, n, n)`, float32, on the devices, with what is known of each.
         """
-        batch, placed = plan.rows.shape[1], rows_sharding(self.mesh)
         # Each process reads what its own devices work on.
-        rows = plan.rows[:, own_part(batch, self.mesh)]
+        rows = plan.rows[:, own_part(plan.rows.shape[1], self.mesh)]
         steps = read_ahead(self.read, rows, first, group=group, threads=threads, ahead=ahead)
-        if jax.process_count() == 1 or self.mesh is None:
-            return (jax.device_put(images, placed) for images in steps)
-        shape = (batch, self.box, self.box)
-        return (jax.make_array_from_process_local_data(placed, part, shape) for part in steps)
+        known = Columns.of(self.table) if self.arrays.columns is None else None
+        for images, step in zip(steps, rows[first:], strict=True):
+            packed = None if known is None else pack_rows(known, step)
+            yield put_parts(Streamed(images, packed), plan.rows.shape[1], self.mesh)
+
+    def poses(self) -> tuple[Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 2"]]:
+        """Return the rotations and shifts (Å) at which batches come."""
+        known = self.arrays.columns or Columns.of(self.table)
+        rotation, shift = fetch((known.rotation, known.shift))
+        return np.asarray(rotation)[: len(self)], np.asarray(shift)[: len(self)]
 
     def plan_in_order(self, batch_size: int, groups: Groups | None = None) -> EpochPlan:
         """Visit every image once in the order of the table, or group by group."""
@@ -230,8 +245,8 @@ class PreparedImages:
                 yield take(self.arrays, jnp.asarray(rows), jnp.asarray(weight))
         else:
             make = jax.jit(self.batch_of_images)
-            for images, rows, weight in zip(self.stream(plan), *plan, strict=True):
-                yield make(self.arrays, images, jnp.asarray(rows), jnp.asarray(weight))
+            for streamed, rows, weight in zip(self.stream(plan), *plan, strict=True):
+                yield make(self.arrays, streamed, jnp.asarray(rows), jnp.asarray(weight))
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Read raw images by row, float32 `(b, n, n)`, and refuse NaN pixels."""
@@ -269,21 +284,3 @@ class PreparedImages:
 def prepared_bytes(count: int, pixels: FourierPixels, storage: Storage) -> int:
     """Return the size of prepared images."""
     return count * 2 * len(pixels) * np.dtype(jnp.dtype(storage)).itemsize
-
-
-def _check_table(table: ParticleTable, source: ImageReader) -> None:
-    name = table.path or "the particle set"
-    if len(table) == 0:
-        raise InputError(f"{name}: no particles are left after the selection")
-    if len(source) != len(table):
-        raise InputError(f"{name}: {len(table)} rows but {len(source)} images")
-    boxes = np.unique(table.box)
-    if len(boxes) > 1:
-        raise InputError(
-            f"{name}: images of several boxes {boxes.tolist()}; bring them to one with "
-            "vitreous downsample"
-        )
-    sizes = np.asarray(table.pixel_size)
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
-        row = int(table.row[~(np.isfinite(sizes) & (sizes > 0))][0])
-        raise InputError(f"{name}: row {row} has no pixel size; give one with --Apix")

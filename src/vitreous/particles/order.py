@@ -34,7 +34,8 @@ def shuffled_order(
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     if chunk <= 1:
-        return generator.permutation(count).astype(np.int32)
+        # Numbers of the size that is kept: of 64 bits they would take three times the room.
+        return generator.permutation(np.arange(count, dtype=np.int32))
     offset = int(generator.integers(chunk))
     starts = np.arange(offset - chunk, count, chunk)
     starts = generator.permutation(starts)
@@ -49,8 +50,10 @@ def epoch_plan(order: np.ndarray, batch_size: int) -> EpochPlan:
     """Cut an order into batches of one size, the last one filled up with weight 0."""
     count = len(order)
     steps = -(-count // batch_size)
-    rows = np.resize(order, steps * batch_size).astype(np.int32)
-    weight = (np.arange(steps * batch_size) < count).astype(np.float32)
+    fill = steps * batch_size - count
+    rows = np.concatenate([order, np.resize(order, fill)]).astype(np.int32, copy=False)
+    weight = np.ones(steps * batch_size, np.float32)
+    weight[count:] = 0
     return EpochPlan(rows.reshape(steps, batch_size), weight.reshape(steps, batch_size))
 
 

@@ -172,3 +172,25 @@ def estimate_normalization(
     if std <= 1e-6 * abs(mean) or std == 0:
         raise InputError("the images are constant: no contrast to normalise by")
     return Normalization(mean, std)
+
+
+def check_set(table: ParticleTable, source: ImageReader) -> None:
+    """Make sure that images and their table can be fitted.
+
+    **Raises:** `InputError` for an empty set, unequal boxes, a missing pixel size.
+    """
+    name = table.path or "the particle set"
+    if len(table) == 0:
+        raise InputError(f"{name}: no particles are left after the selection")
+    if len(source) != len(table):
+        raise InputError(f"{name}: {len(table)} rows but {len(source)} images")
+    boxes = np.unique(table.box)
+    if len(boxes) > 1:
+        raise InputError(
+            f"{name}: images of several boxes {boxes.tolist()}; bring them to one with "
+            "vitreous downsample"
+        )
+    sizes = np.asarray(table.pixel_size)
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        row = int(table.row[~(np.isfinite(sizes) & (sizes > 0))][0])
+        raise InputError(f"{name}: row {row} has no pixel size; give one with --Apix")

@@ -172,31 +172,35 @@ def _one_box(table: ParticleTable, boxes: np.ndarray) -> int:
 
 def rows_by_stack(table: ParticleTable) -> list[tuple[int, np.ndarray]]:
     """Return each stack in use with the rows of its images, in ascending order."""
+    if len(table) and (table.stack_id == table.stack_id[0]).all():
+        return [(int(table.stack_id[0]), np.arange(len(table)))]
     order = np.argsort(table.stack_id, kind="stable")
     stacks, first = np.unique(table.stack_id[order], return_index=True)
     return list(zip(stacks.tolist(), np.split(order, first[1:]), strict=True))
 
 
-def _checked_header(table: ParticleTable, stack: int, mine: np.ndarray) -> MrcHeader:
+def _checked_header(table: ParticleTable, stack: int, rows: np.ndarray) -> MrcHeader:
     path = table.stacks[stack]
     if not os.path.isfile(path):
         raise InputError(missing_stack(path, table.path))
     header = read_header(path)
-    count, rows, columns = header.shape
-    if rows != columns:
-        raise InputError(f"{path}: images are {columns}×{rows}; only square images are read")
+    count, side, columns = header.shape
+    if side != columns:
+        raise InputError(f"{path}: images are {columns}×{side}; only square images are read")
     if header.dtype.kind == "c":
         raise InputError(f"{path}: holds Fourier transforms (MRC mode 4); give real-space images")
-    beyond = mine[table.image_index[mine] >= count]
+    # Where all images lie in one stack nothing is copied to look at them.
+    mine = rows if len(rows) < len(table) else slice(None)
+    beyond = rows[table.image_index[mine] >= count]
     if beyond.size:
         raise InputError(
             f"{path}: has {count} images, but row {int(table.row[beyond[0]]) + 1} of {table.path} "
             f"asks for image {int(table.image_index[beyond[0]]) + 1}"
         )
-    other = mine[table.box[mine] != rows]
+    other = rows[table.box[mine] != side]
     if other.size:
         raise InputError(
-            f"{path}: images are {rows}×{rows}, but {table.path} says "
+            f"{path}: images are {side}×{side}, but {table.path} says "
             f"{int(table.box[other[0]])}×{int(table.box[other[0]])} "
             f"(row {int(table.row[other[0]]) + 1}); the stack was rescaled without its table"
         )

@@ -37,6 +37,9 @@ class ParticleTable:
     - `row`: the row in the source; it survives any chain of selections.
     - `source`: the parsed parent, for writing back. `path`: the file it was read from.
     - `changed`: the columns that differ from the source.
+
+    A column that says the same of every image holds one number, seen as many: it cannot be
+    written to.
     """
 
     stacks: tuple[str, ...]
@@ -65,6 +68,9 @@ class ParticleTable:
             for field in fields:
                 if field is not None and len(field) != len(self.row):
                     raise ValueError(f"{name} has {len(field)} rows, row has {len(self.row)}")
+            slim = tuple(_slim(field) for field in fields)
+            kept = CTFParameters(*slim) if isinstance(column, CTFParameters) else slim[0]
+            object.__setattr__(self, name, kept)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -156,6 +162,15 @@ PER_PARTICLE = (
     "ctf_applied",
     "row",
 )
+
+
+def _slim(column: Any) -> Any:
+    """Keep one number of a column that is the same in every row."""
+    if not isinstance(column, np.ndarray) or column.ndim > 1 or column.strides == (0,):
+        return column
+    if len(column) < 2 or not (column == column[0]).all():
+        return column
+    return np.broadcast_to(column[:1].copy(), column.shape)
 
 
 def _take(column: Any, index: Any) -> Any:

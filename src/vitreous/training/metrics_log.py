@@ -9,7 +9,6 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.files import atomic_path, is_writer, write_text
-from vitreous.training.run import read_metrics
 
 # Seconds between two drawings of the loss while epochs are short.
 _PLOT_INTERVAL = 30.0
@@ -146,3 +145,16 @@ def plot_loss(entries: list[dict[str, Any]], path: Path) -> None:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines; a last line cut short by a kill is left out."""
+    if not file.is_file():
+        return []
+    entries = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries

@@ -102,7 +102,8 @@ def plan_fit(
         held.append(Held("images, streamed", "disk", 4 * data.box**2 * len(data)))
         held.append(Held(words, "host", queue))
     columns = sum(leaf.nbytes for leaf in jax.tree.leaves(data.arrays.columns))
-    held.append(Held("poses and CTF", shared, columns, -(-columns // count)))
+    if columns:
+        held.append(Held("poses and CTF", shared, columns, -(-columns // count)))
     whole, spread = _state_bytes(shapes, shardings)
     if spread:
         held.append(Held("of each particle", shared, spread, spread // count))

@@ -5,7 +5,6 @@
 at a finished or running fit needs `Run.open(path)` and nothing of the training loop.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from vitreous.errors import InputError
 from vitreous.files import atomic_path, is_writer, write_text
 from vitreous.training.checkpoint import Checkpoints
 from vitreous.training.distributed import wait_for_all
+from vitreous.training.metrics_log import read_metrics
 from vitreous.training.registry import decoder_loader
 
 # What an older run left that a new one in its place would take for its own.
@@ -139,6 +139,11 @@ class Run:
     def method(self) -> str:
         """Name of the method, as in the registry."""
         return str(self._entry("method"))
+
+    def check_method(self, method: str) -> None:
+        """Make sure that this is a run of a method. **Raises:** `InputError` if it is not."""
+        if self.method != method:
+            raise InputError(f"{self.path}: a run of the method {self.method}, not {method}")
 
     def _entry(self, name: str) -> Any:
         if name not in self.config:
@@ -260,19 +265,6 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Read `metrics.jsonl`: one entry a log interval, and one an epoch with `"epoch_mean"`."""
         return read_metrics(self.path / "metrics.jsonl")
-
-
-def read_metrics(file: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines; a last line cut short by a kill is left out."""
-    if not file.is_file():
-        return []
-    entries = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return entries
 
 
 def _absolute_paths(arguments: dict[str, Any]) -> dict[str, Any]:

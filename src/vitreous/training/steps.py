@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Key, PyTree
 
-from vitreous.particles.device_data import WHOLE, DeviceData, put
+from vitreous.particles.device_data import WHOLE, DeviceData, Streamed, put
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import EpochPlan
 from vitreous.training.mesh import state_sharding
@@ -180,7 +180,7 @@ class Epoch:
                 EpochPlan(*(np.pad(table, padding) for table in plan))
             )
         else:
-            self._images: Iterator[Array] = stepper._data.stream(
+            self._images: Iterator[Streamed] = stepper._data.stream(
                 plan,
                 position,
                 group=stepper._group,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.errors import InputError
 from vitreous.files import atomic_path
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.latent.config import LatentConfig, config_from_dict
@@ -117,7 +118,10 @@ def train(
 
 def _resumed_config(run: Run, config: LatentConfig) -> LatentConfig:
     """Continue with the settings the run was started with; only the end may move."""
+    run.check_method("latent")
     stored = config_from_dict(run.config["latent"])
+    if stored.kind != config.kind:
+        raise InputError(f"{run.path}: a run of kind {stored.kind}, not {config.kind}")
     resumed = replace(stored, epochs=max(config.epochs, 1))
     if resumed.epochs != stored.epochs:
         run.update_config(latent=asdict(resumed))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vitreous.errors import InputError
 from vitreous.methods.subspace.model import band_limited
 from vitreous.training.run import Run
 
@@ -28,7 +29,10 @@ def load_decoder(
 ) -> Callable[[Float[np.ndarray, "m d"]], Float[np.ndarray, "m n n n"]]:
     """Return the function from latents to volumes of a run, in the units of its images."""
     arrays = run.checkpoints.load(run.checkpoints.at_epoch(epoch))
-    volumes, consensus = (jnp.asarray(arrays[name]) for name in ("volumes", "consensus"))
+    names = ("volumes", "consensus")
+    if not set(names) <= set(arrays):
+        raise InputError(f"{run.checkpoints.folder}: the checkpoint was made by another model")
+    volumes, consensus = (jnp.asarray(arrays[name]) for name in names)
     scale = jnp.asarray(run.config["normalization"][1] * run.box, jnp.float32)
 
     def decode(z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m n n n"]:

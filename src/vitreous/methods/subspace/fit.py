@@ -119,8 +119,7 @@ def _save(run: Run, fit: Fit, prepared: Prepared, config: SubspaceConfig) -> Non
 
 def _interrupted_run(outdir: str | os.PathLike) -> Run:
     run = Run.open(outdir)
-    if run.method != "subspace":
-        raise InputError(f"{run.path}: a run of the method {run.method}, not subspace")
+    run.check_method("subspace")
     return run
 
 

@@ -42,11 +42,7 @@ def fit_landscape(
     passes = image_passes(data, config)
     ground = lay_ground(passes, half, first_noise(groups, passes.band), diameter)
     fit = fit_subspace(Prepared(passes, ground, "white"), config, progress=progress)
-    count = len(data)
-    columns = fit.data.arrays.columns
-    assert columns.rotation is not None
-    rotation = np.asarray(columns.rotation)[:count]
-    shift = np.asarray(columns.shift)[:count]
+    rotation, shift = fit.data.poses()
     pixel_size = float(np.median(np.asarray(data.table.pixel_size)))
     consensus = jnp.asarray(reconstruct_consensus(fit.data, pixel_size, _BATCH).volume)
     consensus = consensus * ground.mask(data.box, data.box)

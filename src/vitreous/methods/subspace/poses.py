@@ -17,6 +17,7 @@ from vitreous.methods.subspace.estimate import Estimate
 from vitreous.methods.subspace.model import Noise, grid_table
 from vitreous.methods.subspace.passes import Passes
 from vitreous.methods.subspace.sweep import infer
+from vitreous.particles.device_data import put_columns
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.prepare import Batch
 from vitreous.training.evaluate import map_images
@@ -86,18 +87,14 @@ class PoseSearch:
 
     def _moved(self) -> PreparedImages:
         data = self._passes.data
-        columns = data.arrays.columns
-        assert columns.rotation is not None
-        rows = columns.rotation.shape[0]
-        correction = np.pad(self.correction, [(0, rows - len(self.correction)), (0, 0)])
-        turn = np.asarray(rotation_vector_to_matrix(jnp.asarray(correction[:, :3])))
-        rotation = np.einsum("bij,bjk->bik", turn, np.asarray(columns.rotation))
-        shift = np.asarray(columns.shift) + correction[:, 3:]
-        put = jax.device_put(
-            (rotation.astype(np.float32), shift.astype(np.float32)),
-            (columns.rotation.sharding, columns.shift.sharding),
+        table = data.table
+        assert table.rotation is not None
+        turn = np.asarray(rotation_vector_to_matrix(jnp.asarray(self.correction[:, :3])))
+        moved = table.replace(
+            rotation=np.einsum("bij,bjk->bik", turn, table.rotation).astype(np.float32),
+            shift=(table.shift + self.correction[:, 3:]).astype(np.float32),
         )
-        columns = columns._replace(rotation=put[0], shift=put[1])
+        columns = put_columns(moved, data.mesh)
         return replace(data, arrays=data.arrays._replace(columns=columns))
 
 

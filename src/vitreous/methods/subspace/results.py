@@ -7,7 +7,6 @@ from vitreous.methods.subspace.decode import STATE_FILE
 from vitreous.methods.subspace.em import Fit
 from vitreous.methods.subspace.ground import Ground
 from vitreous.particles import save_latent_pickle
-from vitreous.particles.device_data import fetch
 from vitreous.reconstruction.foundation import reconstruct_consensus
 from vitreous.training.pose_files import save_poses
 from vitreous.training.position import Position
@@ -54,11 +53,9 @@ def save_state(run: Run, fit: Fit, ground: Ground, count: int) -> None:
 
 
 def _save_refined(run: Run, fit: Fit) -> None:
-    table, columns = fit.data.table, fit.data.arrays.columns
-    assert columns.rotation is not None
-    rotation = np.asarray(fetch(columns.rotation))[: len(table)]
+    table = fit.data.table
+    rotation, shift = fit.data.poses()
     assert table.rotation is not None
     if np.array_equal(rotation, table.rotation.astype(np.float32)):
         return
-    shift = np.asarray(fetch(columns.shift))[: len(table)]
     save_poses(run, table.replace(rotation=rotation, shift=shift))
