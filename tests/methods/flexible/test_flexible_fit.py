@@ -1,7 +1,7 @@
 """A whole flexible fit of a small set: what it finds, what it leaves, how it goes on."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +14,7 @@ from vitreous.dashboard.app import build_app
 from vitreous.dashboard.guard import Keys
 from vitreous.dashboard.session import Session
 from vitreous.errors import InputError
+from vitreous.maps import write_map
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.methods.flexible.fit import optimize_deformations
 from vitreous.methods.flexible.run_files import load_flexible, load_state
@@ -133,6 +134,9 @@ def test_an_interrupted_fit_ends_with_the_same_bits(run, particles, tmp_path):
         ("--initial-model a.mrc --atomic-model b.pdb", "not both"),
         ("--checkpoint-file elsewhere/run", "of another run"),
         ("--n-gaussians 0", "--n-gaussians must be at least 1"),
+        ("--lr -1", "--lr must be a number above 0"),
+        ("--kld-factor -1", "--kld-factor must be 0 or more"),
+        ("--n-modes 0", "--n-modes must be at least 1"),
     ],
 )
 def test_what_cannot_be_used_is_a_line(words, complaint, particles, tmp_path, capsys):
@@ -145,6 +149,26 @@ def test_what_cannot_be_used_is_a_line(words, complaint, particles, tmp_path, ca
     assert len(error) == 1
     assert complaint in error[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_its_own_images_only(particles, tmp_path):
+    settings = {"method": "flexible", "box": 20, "images": 64, "flexible": asdict(CONFIG)}
+    run = Run.create(tmp_path / "run", settings)
+    for changed, complaint in (({}, "made from 20"), ({"box": 16, "images": 60}, "is of 60")):
+        run.update_config(**changed)
+        before = (run.path / "config.yaml").read_bytes()
+        with pytest.raises(InputError, match=complaint):
+            optimize_deformations(particles, run.path, replace(CONFIG, epochs=9), resume=True)
+        assert (run.path / "config.yaml").read_bytes() == before
+
+
+def test_masks_are_looked_at_before_an_older_run_makes_way(particles, tmp_path):
+    run = Run.create(tmp_path / "run", {"method": "flexible"})
+    write_map(tmp_path / "mask.mrc", np.zeros((16, 16, 16)), TRIAL.pixel_size)
+    config = replace(CONFIG, mask_file=str(tmp_path / "mask.mrc"))
+    with pytest.raises(InputError, match="the mask is empty"):
+        optimize_deformations(particles, run.path, config, overwrite=True)
+    assert Run.open(run.path).config == run.config
 
 
 @pytest.mark.slow

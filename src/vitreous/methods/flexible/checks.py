@@ -6,6 +6,7 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.maps import read_map
+from vitreous.methods.flexible.bodies.masks import read_body_masks
 from vitreous.methods.flexible.config import FlexibleConfig
 from vitreous.training.run import Run
 
@@ -40,3 +41,20 @@ def check_options(config: FlexibleConfig) -> None:
             raise InputError(f"--deformation-masks {folder}: no such folder")
     if config.initial_latents is not None:
         Run.open(config.initial_latents).latents()
+
+
+def check_masks(config: FlexibleConfig, box: int, pixel_size: float) -> None:
+    """Look at masks as soon as the particles are known, before an older run makes way.
+
+    **Arguments:** `pixel_size`: of the particles, Å.
+
+    **Raises:** `InputError` for masks that are of another box, empty, or overlap.
+    """
+    if config.deformation_masks is not None:
+        read_body_masks(config.deformation_masks, box, pixel_size)
+    if config.mask_file is not None:
+        found = read_map(config.mask_file).data
+        if len(set(found.shape)) != 1:
+            raise InputError(f"{config.mask_file}: a mask of {found.shape} voxels, not a cube")
+        if not (found > 0.5).any():
+            raise InputError(f"{config.mask_file}: no voxel is above 0.5: the mask is empty")

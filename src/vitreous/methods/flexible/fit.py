@@ -11,7 +11,7 @@ from vitreous.errors import InputError
 from vitreous.files import is_writer
 from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.methods.flexible.agreement import all_latents, compare_halves, write_agreement
-from vitreous.methods.flexible.checks import check_options
+from vitreous.methods.flexible.checks import check_masks, check_options
 from vitreous.methods.flexible.config import FlexibleConfig, config_from_dict
 from vitreous.methods.flexible.figures import draw_motion
 from vitreous.methods.flexible.model import FlexibleMethod
@@ -31,6 +31,7 @@ from vitreous.training.distributed import wait_for_all
 from vitreous.training.fit import FitOptions, fit
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
 from vitreous.training.run import Run
+from vitreous.training.unseen import check_box
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,12 @@ def optimize_deformations(
     arguments = data.particle_arguments(particles)
     table = read_checked(arguments)
     source = ImageSource(table)
-    if not resume:
+    if resume:
+        _check_continues(run, table, source, particles)
+        if asdict(config) != run.config["flexible"]:
+            run.update_config(flexible=asdict(config))
+    else:
+        check_masks(config, int(source.box), float(np.median(table.pixel_size)))
         run = Run.create(
             outdir,
             {
@@ -113,12 +119,21 @@ def _forget(run: Run) -> None:
 
 def _resumed_config(run: Run, config: FlexibleConfig) -> FlexibleConfig:
     """Continue with the settings the run was started with; only the end may move."""
-    run.check_method("flexible")
-    stored = config_from_dict(run.config["flexible"])
-    resumed = replace(stored, epochs=config.epochs)
-    if resumed.epochs != stored.epochs:
-        run.update_config(flexible=asdict(resumed))
-    return resumed
+    return replace(config_from_dict(run.config["flexible"]), epochs=config.epochs)
+
+
+def _check_continues(
+    run: Run, table: ParticleTable, source: ImageSource, particles: str | os.PathLike
+) -> None:
+    """Make sure that a run goes on with the images it was begun with.
+
+    **Raises:** `InputError` if they are others.
+    """
+    check_box(run, source.box, particles)
+    if len(table) != run.config["images"]:
+        raise InputError(
+            f"{particles}: {len(table)} images; the run in {run.path} is of {run.config['images']}"
+        )
 
 
 def optics_groups(table: ParticleTable) -> Int[np.ndarray, " n"]:
