@@ -32,13 +32,9 @@ TURNED, MOVED, SPREAD = 3.0, 2.0, (2.0, 6.0)
 def poses(folder: Path, epochs: int, words: list[str]) -> dict[str, Any]:
     """Plant errors in the poses of the trial set, refine them in a fit, and measure them."""
     images = folder / "set-poses"
-    write_hinge_set(images, TRIAL)
     truth = hinge_set(TRIAL)
-    planted = plant_errors(truth.table, np.random.default_rng(1))
-    # The stacks' names are those of the files.
-    ParticleTable.from_star(images / "particles.star").replace(
-        rotation=planted.rotation, shift=planted.shift
-    ).to_star(images / "planted.star")
+    planted = plant_errors(write_hinge_set(images, TRIAL), np.random.default_rng(1))
+    planted.to_star(images / "planted.star")
     out = folder / "run-poses"
     command = ["optimize-deformations", str(images / "planted.star"), str(out), "--refine-poses"]
     command += ["--n-latent-dims", "2", "--n-gaussians", "200", "-n", str(epochs)]
