@@ -10,6 +10,7 @@ from vitreous.cli.flexible_flags import CourseFlags, DeadFlags, FieldFlags, Mode
 from vitreous.cli.grouped import grouped
 from vitreous.cli.particle_flags import ContrastFlags, ParticleFlags
 from vitreous.errors import InputError
+from vitreous.files import is_writer
 
 if TYPE_CHECKING:
     from vitreous.methods.flexible.config import FlexibleConfig
@@ -92,9 +93,10 @@ def _fit(
             f"motion of {float(found['motion']):.2f} Å; the half sets agree by "
             f"{float(found['correlation']):.3f} (correlation), to {float(found['error']):.2f} Å"
         )
-    from vitreous.analysis.motion_columns import write_motion_columns
+    if is_writer():
+        from vitreous.analysis.motion_columns import write_motion_columns
 
-    write_motion_columns(run)
+        write_motion_columns(run)
     if course.analysis:
         from vitreous.cli.stages import analyze_with_stages
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vitreous.errors import Interrupted
+from vitreous.files import is_writer
 
 _PREFIX = "RELION_JOB_EXIT_"
 
@@ -28,5 +29,6 @@ def relion_job(folder: Path | None) -> Iterator[None]:
         word = "ABORTED"
         raise
     finally:
-        if folder.is_dir():
+        # Of several processes any may fail, but the first is the last to be done.
+        if folder.is_dir() and (is_writer() or word != "SUCCESS"):
             (folder / f"{_PREFIX}{word}").touch()
