@@ -25,6 +25,12 @@ from vitreous.training.run import Run
 SCRIPT = Path(__file__).with_name("toy_run.py")
 
 
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory):
+    """Where runs that were left alone lie: each is made once, and then only read."""
+    return tmp_path_factory.mktemp("wholes")
+
+
 def start(folder):
     """Start a slow fit and wait until it is within its second epoch."""
     process = subprocess.Popen([sys.executable, SCRIPT, folder], stdout=subprocess.PIPE, text=True)
@@ -45,7 +51,7 @@ def assert_goes_on_as_if_nothing_happened(folder, whole):
 
 
 @pytest.mark.parametrize("way", ["resident", "streamed"])
-def test_kill_9_and_resume_ends_in_the_same_bits(tmp_path, way):
+def test_kill_9_and_resume_ends_in_the_same_bits(tmp_path, wholes, way):
     process = start(tmp_path / way)
     process.kill()
     process.communicate(timeout=60)
@@ -54,11 +60,11 @@ def test_kill_9_and_resume_ends_in_the_same_bits(tmp_path, way):
     (tmp_path / way / "checkpoints" / "2000000.orbax-checkpoint-tmp").mkdir()
     with (tmp_path / way / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "st')
-    assert_goes_on_as_if_nothing_happened(tmp_path / way, tmp_path / f"whole-{way}")
+    assert_goes_on_as_if_nothing_happened(tmp_path / way, wholes / way)
     assert not list((tmp_path / way / "checkpoints").glob("*tmp*"))
 
 
-def test_sigterm_within_an_epoch_saves_and_exits_0(tmp_path):
+def test_sigterm_within_an_epoch_saves_and_exits_0(tmp_path, wholes):
     process = start(tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
@@ -66,7 +72,7 @@ def test_sigterm_within_an_epoch_saves_and_exits_0(tmp_path):
     assert "stopped by SIGTERM after epoch 1, step" in output
     assert "continue with: vitreous toy --resume" in output
     assert Run.open(tmp_path / "run").checkpoints.latest().step > 0, "within the epoch"
-    assert_goes_on_as_if_nothing_happened(tmp_path / "run", tmp_path / "whole")
+    assert_goes_on_as_if_nothing_happened(tmp_path / "run", wholes / "resident")
 
 
 # An epoch has 4 blocks: stop within it, at its last block, and after it.
@@ -74,7 +80,7 @@ def test_sigterm_within_an_epoch_saves_and_exits_0(tmp_path):
     "kind, block, at",
     [(signal.SIGTERM, 2, (0, 12)), (signal.SIGUSR1, 3, (0, 13)), (signal.SIGTERM, 4, (1, 4))],
 )
-def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, kind, block, at):
+def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, wholes, kind, block, at):
     record, seen = MetricsLog.record, []
 
     def signalling(self, epoch, step, *rest):
@@ -84,7 +90,7 @@ def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, kind, b
             os.kill(os.getpid(), kind)
 
     before = signal.getsignal(kind)
-    whole = run_toy("whole", count=100, epochs=3)
+    whole = run_toy(wholes / "toy", count=100, epochs=3)
     monkeypatch.setattr(MetricsLog, "record", signalling)
     with pytest.raises(Interrupted, match=kind.name):
         run_toy("parts", count=100, epochs=3)
@@ -103,13 +109,13 @@ def test_signals_in_process(run_toy, assert_same, monkeypatch, tmp_path, kind, b
 
 
 def test_a_half_deleted_checkpoint_is_not_picked(run_toy, assert_same, tmp_path):
-    run_toy(epochs=2)
+    whole = run_toy(epochs=2)
     folder = tmp_path / "run" / "checkpoints"
     # What a deletion that was killed leaves, under any name it may have had.
     shutil.rmtree(folder / "2000000" / "position")
     shutil.copytree(folder / "1000000", folder / "1500000.orbax-checkpoint-tmp-deleted")
     assert Run.open(tmp_path / "run").epochs() == [1]
-    assert_same(run_toy(epochs=2), run_toy("whole", epochs=2))
+    assert_same(run_toy(epochs=2), whole)
     assert sorted(path.name for path in folder.iterdir()) == ["1000000", "2000000"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from toy_processes import backproject_toy, evaluate_toy, fit_toy, write_toy_model
+from toy_processes import backproject_toy, compare_toy, evaluate_toy, fit_toy, write_toy_model
 
 from vitreous.errors import InputError
 from vitreous.particles import processes
@@ -25,6 +25,11 @@ def of_two(tmp_path_factory):
     write_toy_model(folder)
     launch([sys.executable, str(SCRIPT), str(folder)], 2, folder / "logs")
     return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return tmp_path_factory.mktemp("alone")
 
 
 # float32 sums over a batch in another order, after a few steps of Adam with values below 1.
@@ -61,9 +66,15 @@ def test_a_run_says_the_same_of_new_images(of_two):
     np.testing.assert_allclose(ends(of_two)[0][LEAVES + 1], one, atol=ROUNDING)
 
 
-def test_two_processes_equal_one(of_two, tmp_path):
+def test_halves_agree_the_same(of_two):
+    one = compare_toy()
+    assert one.shape == (2 + 45 + 9,)
+    np.testing.assert_allclose(ends(of_two)[0][LEAVES + 2], one, rtol=ROUNDING)
+
+
+def test_two_processes_equal_one(of_two, alone):
     for way in ("resident", "streamed"):
-        one = fit_toy(tmp_path / way, way, 2, None)
+        one = fit_toy(alone / way, way, 2, None)
         if way == "resident":
             assert Run.open(of_two / way).epochs() == [1]
             # One device goes on with the checkpoint of two.
@@ -74,14 +85,15 @@ def test_two_processes_equal_one(of_two, tmp_path):
             np.testing.assert_allclose(a, b, atol=ROUNDING)
         losses = [
             [entry["loss"] for entry in Run.open(folder / way).metrics()]
-            for folder in (tmp_path, of_two)
+            for folder in (alone, of_two)
         ]
         np.testing.assert_allclose(*losses, atol=ROUNDING)
 
 
-def test_two_processes_go_on_where_one_has_stopped(of_two, tmp_path):
-    one = fit_toy(tmp_path / "resident", "resident", 2, None)
-    two = ends(of_two)[0][LEAVES + 2 :]
+def test_two_processes_go_on_where_one_has_stopped(of_two, alone):
+    # What has been fitted already is only read.
+    one = fit_toy(alone / "resident", "resident", 2, None)
+    two = ends(of_two)[0][LEAVES + 3 :]
     assert len(one) == len(two) == LEAVES
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=ROUNDING)

@@ -1,7 +1,8 @@
 """Fit the toy set in one of several processes: `toy_processes.py FOLDER`, under `launch`.
 
 `resident` stops after its first epoch; `streamed` runs to its end; `begun` goes on with what one
-process began. All images are backprojected, and a run of a linear model is asked about them.
+process began. All images are backprojected, a run of a linear model is asked about them, and two
+fields that move are compared.
 """
 
 import sys
@@ -9,10 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from toy import ToyMethod, ToySource, toy_table
 
 from vitreous.cli.common import start_jax
+from vitreous.methods.flexible.agreement import compare_halves
+from vitreous.methods.flexible.balance import Balance
+from vitreous.methods.flexible.deformation import make_deformation
+from vitreous.methods.flexible.gaussian_model import GaussianModel
+from vitreous.methods.flexible.state import FlexibleState, Moving, stacked
 from vitreous.methods.subspace.config import SubspaceConfig
 from vitreous.methods.subspace.decode import STATE_FILE
 from vitreous.particles.loader import PreparedImages
@@ -73,6 +80,24 @@ def evaluate_toy(folder: Path) -> np.ndarray:
     return evaluator("subspace")(Run.open(folder / "model"), folder / "toy.star", data).latents.mean
 
 
+def compare_toy() -> np.ndarray:
+    """Compare what two half sets' fields make of the images."""
+    points = np.random.default_rng(8).normal(size=(9, 3))
+    gaussians = GaussianModel.of(points, np.ones(9), np.ones(9))
+    halves = [
+        Moving(
+            gaussians, make_deformation("factorised", 1, 1.0, 1.0, key, modes=4, width=4, depth=1)
+        )
+        for key in jax.random.split(jax.random.key(2))
+    ]
+    none = jnp.zeros((45, 1))
+    state = FlexibleState(stacked(*halves), (), none, None, Balance.begin(2), jnp.ones((1, 4)))
+    z = np.linspace(-1, 1, 45, dtype=np.float32)[:, None]
+    found = compare_halves(state, z, z * z)
+    whole = [found.correlation, found.error]
+    return np.concatenate([whole, found.particle_error, found.gaussian_error]).astype(np.float32)
+
+
 if __name__ == "__main__":
     start_jax()
     initialise()
@@ -80,6 +105,7 @@ if __name__ == "__main__":
     leaves = fit_toy(Path(sys.argv[1]) / "streamed", "streamed", 2, data_mesh())
     leaves.append(backproject_toy())
     leaves.append(evaluate_toy(Path(sys.argv[1])))
+    leaves.append(compare_toy())
     if (Path(sys.argv[1]) / "begun").exists():
         leaves += fit_toy(Path(sys.argv[1]) / "begun", "begun", 2, data_mesh())
     # Every process holds the whole of the last state.
