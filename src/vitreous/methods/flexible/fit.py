@@ -119,6 +119,7 @@ def _forget(run: Run) -> None:
 
 def _resumed_config(run: Run, config: FlexibleConfig) -> FlexibleConfig:
     """Continue with the settings the run was started with; only the end may move."""
+    run.check_method("flexible")
     return replace(config_from_dict(run.config["flexible"]), epochs=config.epochs)
 
 
