@@ -113,3 +113,10 @@ def test_poses_that_a_run_found_are_the_ones_its_table_gives(tmp_path):
     np.testing.assert_allclose(rotation, turned, atol=1e-6)
     np.testing.assert_allclose(shift * 16 * 2.0, moved, atol=1e-4)
     assert not (Run.create(run.path, {}, overwrite=True).path / "poses.npz").exists()
+
+
+def test_a_run_of_another_method_is_told(tmp_path):
+    run = Run.create(tmp_path / "run", {"method": "latent"})
+    run.check_method("latent")
+    with pytest.raises(InputError, match="a run of the method latent, not flexible"):
+        run.check_method("flexible")
