@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 
 from vitreous.methods.flexible.gaussian_model import GaussianModel
 from vitreous.methods.flexible.model import FlexibleMethod
+from vitreous.methods.flexible.posed import Posing
 from vitreous.methods.flexible.run_files import load_state
 from vitreous.methods.flexible.state import FlexibleState, Moving
 from vitreous.particles import ImageSource
@@ -27,8 +28,8 @@ from vitreous.training.run import Run
 
 # Angles that are tried, a degree: posteriors are some 1.8° wide.
 STEPS = 2
-# Gauss-Newton steps of a pose.
-POSE_STEPS = 12
+# Times that a pose is improved.
+POSE_STEPS = 5
 
 
 def timed_command(words: list[str]) -> tuple[float, float]:
@@ -85,12 +86,19 @@ class Truth:
     def corrections(self, spread: tuple[float, float]) -> np.ndarray:
         """Return the likeliest corrections of all poses, the angles being known."""
         angle = jnp.asarray(self.truth.angle[:, None], jnp.float32)
+        images, field, at_rest = self.method.images, self.truth.field, jnp.zeros(())
 
         def better(given, batch):
             model, noise, angle = given
-            none = jnp.zeros((len(batch.index), 5))
-            return self.method.images.better_poses(
-                model, batch, noise, angle[batch.index], none, POSE_STEPS, spread
+            known = lambda points, z: field(points, z + angle[batch.index])  # noqa: E731
+            posing = Posing(images, batch, noise, spread, 1.0)
+            none, off = jnp.zeros((len(batch.index), 1)), jnp.zeros((len(batch.index), 5))
+            model = Moving(model.gaussians, known)  # type: ignore[arg-type]
+            return jax.lax.fori_loop(
+                0,
+                POSE_STEPS,
+                lambda _, off: posing.improve(model, none, off, at_rest, jax.random.key(0)).poses,
+                off,
             )
 
         return map_images(better, (self.model, self.state.noise, angle), self.data, 64)

@@ -14,6 +14,7 @@ from vitreous.methods.flexible.deformation import make_deformation
 from vitreous.methods.flexible.gaussian_model import GaussianModel, draw_map
 from vitreous.methods.flexible.images import Images
 from vitreous.methods.flexible.inference import find_latents, linearised, newton_step
+from vitreous.methods.flexible.posed import Posing
 from vitreous.methods.flexible.rendering import Renderer
 from vitreous.methods.flexible.start import Start
 from vitreous.methods.flexible.starts.seeding import gaussians_from_map
@@ -52,7 +53,7 @@ def test_slopes_of_spread_images_are_those_of_matrix_products():
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
 
 
-def test_planted_pose_errors_are_found_where_the_model_is_known():
+def test_planted_pose_errors_and_latents_are_found_where_the_model_is_known():
     b, box, size = 6, 24, 3.0
     start = Start(
         MODEL, np.zeros((1, 2), np.int32), np.full((1, 10), 0.05, np.float32), 9, 30.0, 5.0
@@ -79,11 +80,18 @@ def test_planted_pose_errors_are_found_where_the_model_is_known():
         jnp.arange(b, dtype=jnp.int32), ones,
     )  # fmt: skip
     noise = jnp.asarray(start.noise)
-    seen = images.see(batch, noise)
     whitening = jnp.sqrt(jnp.asarray(images.band.weight)[None] / noise[0, images.band.shell][None])
-    shown = images.predict(model, seen)(z) / whitening.astype(jnp.complex64)
+    draw = jax.jit(lambda z: images.predict(model, images.see(batch, noise))(z))
+    shown = draw(z) / whitening.astype(jnp.complex64)
     batch = batch._replace(pixels=shown, rotation=given.rotation, shift=given.shift)
-    found = images.better_poses(model, batch, noise, z, jnp.zeros((b, 5)), 8, (5.0, 10.0))
+    posing = Posing(images, batch, noise, (5.0, 10.0), 1.0)
+    linear, observed = posing.linearise(model, 2)
+    # Both may move; nothing but the poses is off.
+    begin = jnp.concatenate([z, jnp.zeros((b, 5))], axis=1)
+    search = jax.jit(lambda y: find_latents(linear, observed, y, jnp.full(7, 1e-2), 24).mean)
+    told = search(begin)
+    np.testing.assert_allclose(told[:, :2], z, atol=0.05)
+    found = told[:, 2:] * jnp.asarray(posing.scale)[None]
     back = corrected_pose(given.rotation, given.shift, found)
     turn = jnp.einsum("bij,bkj->bik", back.rotation, true.rotation)
     angle = np.rad2deg(np.arccos(np.clip((np.trace(turn, axis1=1, axis2=2) - 1) / 2, -1, 1)))

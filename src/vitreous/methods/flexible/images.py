@@ -15,9 +15,7 @@ from vitreous.methods.flexible.start import Start
 from vitreous.methods.flexible.state import Moving
 from vitreous.particles.prepare import Batch
 from vitreous.reconstruction.foundation import centred_pixels, known_rotation, transfer_of
-from vitreous.reconstruction.pose_correction import Pose, corrected_pose, refined_corrections
-from vitreous.reconstruction.pose_refinement import Predictor
-from vitreous.reconstruction.weighed import Weighed
+from vitreous.reconstruction.pose_correction import Pose, corrected_pose
 
 
 class Seen(NamedTuple):
@@ -97,49 +95,6 @@ class Images:
             return value * factor, slopes * factor[None]
 
         return both
-
-    def better_poses(
-        self,
-        model: Moving,
-        batch: Batch,
-        noise: Float[Array, "o shells"],
-        z: Float[Array, "b d"],
-        correction: Float[Array, "b 5"],
-        steps: int,
-        spread: tuple[float, float],
-    ) -> Float[Array, "b 5"]:
-        """Improve the corrections of poses, latents as they are, by Gauss–Newton steps.
-
-        **Arguments:** `correction`, `spread`: see `refined_corrections`.
-        """
-        atoms = _moved(model, z, self._stretch(batch))
-        weighed = self._weigh(batch, noise)
-        predict = self._turning(atoms)
-        return refined_corrections(predict, weighed, batch, self.band, correction, steps, spread)
-
-    def _turning(self, atoms: GaussianAtoms) -> Predictor:
-        """Predict images, each of its own atoms, and how they change as these turn."""
-        points = jnp.asarray(atoms.position)
-
-        def predict(rotation, state):
-            # exp([ω]×) R x = R (x + Rᵀω × x) to first order; rows of R are Rᵀ of the axes.
-            directions = jnp.cross(jnp.swapaxes(rotation, 0, 1)[:, :, None], points[None])
-            slopes = self.renderer.slopes(atoms, rotation, directions)
-            return self.renderer(atoms, rotation), jnp.moveaxis(slopes, 0, -1)
-
-        return predict
-
-    def _weigh(self, batch: Batch, noise: Float[Array, "o shells"]) -> Weighed:
-        """Weigh pixels as `reconstruction.weighed` does, by the noise of each optics group."""
-        batch = self._cut(batch)
-        inverse = self._inverse_noise(batch, noise) * batch.weight[:, None]
-        transfer = transfer_of(batch, self.band)
-        seen = batch.pixels
-        return Weighed(
-            seen * (inverse * transfer).astype(seen.dtype),
-            inverse * transfer * transfer,
-            inverse * (seen.real**2 + seen.imag**2),
-        )
 
     def _cut(self, batch: Batch) -> Batch:
         # Pixels are listed by shell: those of the band come first.

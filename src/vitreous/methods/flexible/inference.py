@@ -44,12 +44,13 @@ def newton_step(
     predict: Linearised,
     observed: Complex[Array, "b p"],
     z: Float[Array, "b d"],
-    prior: float,
+    prior: float | Float[Array, " d"],
     damping: Float[Array, " b"] | None = None,
 ) -> tuple[Float[Array, "b d"], Posterior]:
     """Propose the next latents.
 
-    **Arguments:** `prior`: its precision. `damping`: ridge, as a share of the diagonal.
+    **Arguments:** `prior`: its precision, of each dimension or all. `damping`: ridge, as a share of
+    the diagonal.
 
     **Returns:** the proposal, and the posterior's shape at `z`.
     """
@@ -59,9 +60,10 @@ def newton_step(
     flat = jnp.concatenate([slopes.real, slopes.imag], axis=-1)
     right = jnp.concatenate([left.real, left.imag], axis=-1)
     normal = jnp.einsum("ibp,jbp->bij", flat, flat, precision="highest")
-    normal = normal + prior * directions[None]
-    gradient = jnp.einsum("ibp,bp->bi", flat, right, precision="highest") - prior * z
-    energy = 0.5 * jnp.sum(right * right, axis=-1) + 0.5 * prior * jnp.sum(z * z, axis=-1)
+    held_by = jnp.broadcast_to(jnp.asarray(prior, z.dtype), z.shape[1:])[None]
+    normal = normal + (directions * held_by)[None]
+    gradient = jnp.einsum("ibp,bp->bi", flat, right, precision="highest") - held_by * z
+    energy = 0.5 * jnp.sum(right * right, axis=-1) + 0.5 * jnp.sum(held_by * z * z, axis=-1)
     held = normal
     if damping is not None:
         scale = jnp.diagonal(normal, axis1=-2, axis2=-1) * damping[:, None]
@@ -94,7 +96,7 @@ def find_latents(
     predict: Linearised,
     observed: Complex[Array, "b p"],
     z: Float[Array, "b d"],
-    prior: float,
+    prior: float | Float[Array, " d"],
     steps: int | Int[Array, ""],
 ) -> Posterior:
     """Descend from some latents; steps that do not help are undone and damped more."""

@@ -24,6 +24,7 @@ from vitreous.methods.flexible.loss import Loss
 from vitreous.methods.flexible.noise import residual_power, updated_noise
 from vitreous.methods.flexible.pairs import paired_images
 from vitreous.methods.flexible.pose_frame import framed
+from vitreous.methods.flexible.posed import Posing, Told
 from vitreous.methods.flexible.repulsion import no_pairs, pairs_of_halves
 from vitreous.methods.flexible.start import Start
 from vitreous.methods.flexible.state import FlexibleState, Moving, stacked
@@ -36,21 +37,20 @@ from vitreous.training.schedules import warmup_decay
 FROZEN_FROM = 0.8
 # How fast the encoder follows the latents.
 _ENCODER = 2e-3
-# Poses are improved in every second epoch, by so many steps: in between the model follows. They
-# have so many epochs before anything moves: else motion would explain their errors.
-_POSES_EVERY, _POSE_STEPS, _POSE_EPOCHS = 2, 2, 4
+# Poses have so many epochs before anything moves: else motion would explain their errors.
+_POSE_EPOCHS = 4
 
 
 class Course(NamedTuple):
     """Say where in a fit a step is.
 
     **Fields:** `progress`: share that lies behind. `moves`: 1 once things move, 0 before.
-    `turns`: whether poses are improved now.
+    `poses`: whether these are improved, too.
     """
 
     progress: Float[Array, ""]
     moves: Float[Array, ""]
-    turns: Bool[Array, ""]
+    poses: Bool[Array, ""]
 
 
 class Half(NamedTuple):
@@ -165,9 +165,8 @@ class FlexibleMethod:
         )
         epoch = progress * self.config.epochs
         moves = (epoch >= self.warmup).astype(jnp.float32)
-        due = jnp.floor(epoch) - self.config.pretrain_poses
-        turns = (due >= 0) & ((jnp.mod(due, float(_POSES_EVERY)) == 0) | (moves == 0))
-        course = Course(progress, moves, turns)
+        due = jnp.floor(epoch) >= self.config.pretrain_poses
+        course = Course(progress, moves, due)
         halves = Half(state.model, state.optimizer, state.balance, state.taught)
         arrays, rest = eqx.partition(halves, eqx.is_array)
 
@@ -207,24 +206,17 @@ class FlexibleMethod:
                 taught, lifted, seen, z, batch.weight, course.moves * self._rate(course, _ENCODER)
             )
         z = jnp.where(course.moves > 0, z, rows.z)
-        poses = rows.poses
-        if poses is not None:
-            poses = jax.lax.cond(
-                course.turns,
-                lambda c: self.images.better_poses(
-                    model,
-                    batch,
-                    noise,
-                    z * course.moves,
-                    c,
-                    _POSE_STEPS + 1,
-                    self.config.pose_spread,
-                ),
-                lambda c: c,
-                poses,
-            )
-            seen = self.images.see(batch, noise, poses)
         drawn = draw_latents(here, z, jax.random.normal(key, z.shape)) * course.moves
+        poses = given = rows.poses
+        if given is not None:
+            posing = Posing(self.images, batch, noise, self.config.pose_spread, self.config.kld)
+            other = jax.random.fold_in(key, 1)
+            z, poses, drawn, held = jax.lax.cond(
+                course.poses,
+                lambda: posing.improve(model, z, given, course.moves, other),
+                lambda: Told(z, given, drawn, given),
+            )
+            seen = self.images.see(batch, noise, held)
         slope, square, balance, more = self._slope(half, batch, seen, drawn, near, course)
         arrays, rest = eqx.partition(model, eqx.is_inexact_array)
         with jax.numpy_dtype_promotion("standard"):

@@ -43,17 +43,18 @@ def without_motion(
     rotation: Float[np.ndarray, "m 3 3"],
     latents: Float[np.ndarray, "m d"],
 ) -> Float[np.ndarray, "m 5"]:
-    """Take off corrections what latents tell of them, in the molecule's frame.
+    """Take off turns what latents tell of them, in the molecule's frame.
+
+    Shifts stay: their errors may well be larger than what a part's motion moves the whole by, and
+    latents then begin by telling these.
 
     **Arguments:** `correction`: see `corrected_pose`. `rotation`: given ones, volume to image.
     """
     told = features(latents.astype(np.float64))
-    # A turn has all three components in an image, a shift only two.
-    parts = []
-    for rows, seen in ((3, correction[:, :3]), (2, correction[:, 3:])):
-        design = np.einsum("mij,mf->mijf", rotation[:, :rows], told).reshape(len(told) * rows, -1)
-        ridge = _RIDGE * len(told) * np.eye(design.shape[1])
-        weights = np.linalg.solve(design.T @ design + ridge, design.T @ seen.reshape(-1))
-        weights = as_first(weights.astype(np.float32))
-        parts.append((design @ weights).reshape(-1, rows))
-    return (correction - np.concatenate(parts, axis=1)).astype(np.float32)
+    turn = np.einsum("mij,mi->mj", rotation, correction[:, :3])
+    ridge = _RIDGE * len(told) * np.eye(told.shape[1])
+    weights = np.linalg.solve(told.T @ told + ridge, told.T @ turn)
+    common = told @ as_first(weights.astype(np.float32))
+    left = correction.copy()
+    left[:, :3] -= np.einsum("mij,mj->mi", rotation, common)
+    return left.astype(np.float32)
