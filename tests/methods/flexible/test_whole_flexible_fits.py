@@ -55,6 +55,9 @@ def run(particles):
         warmup=1,
         batch_size=16,
         max_shell=7,
+        # What beads are: fits from maps have an encoder, and parts that must not meet.
+        encoder=False,
+        repulsion=False,
     )
     options = FitOptions(checkpoint_every=8, quiet=True)
     return optimize_deformations(particles, particles.parent / "run", config, None, options)
