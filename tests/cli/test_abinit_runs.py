@@ -126,7 +126,8 @@ def test_a_fit_begins_with_the_poses_of_an_earlier_run(blobs, found, run, tmp_pa
     """
     folder, words = found
     # Enough to go all the way once.
-    monkeypatch.setattr(conformations, "_PASSES", 2)
+    few = {"divided": 2, "doubled": 2, "refilled": 2}
+    monkeypatch.setattr(conformations, "_PASSES", few)
     monkeypatch.setattr(division, "_DRIFT", replace(division._DRIFT, iterations=2))
     words = [*words, tmp_path / "run", "--load", folder / "run", "--zdim", "1"]
     assert run(*words).status == 0

@@ -6,6 +6,9 @@ mean over all maps, and counts for a map the less the further that map is off it
 elsewhere in every map is an outlier where it stands, and the rest decides.
 """
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -54,13 +57,12 @@ def common_frame(
     **Returns:** where each map goes; the first stays where it is.
     """
     box = maps.shape[-1]
-    size = min(_BOX, box)
-    small = np.stack([np.asarray(resample(jnp.asarray(m, jnp.float32), size, 3)) for m in maps])
-    small = small / small.std()
-    grids = [volume_to_grid(jnp.asarray(m), 2.0, "linear") for m in small]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *grids)
+    small, stacked = _small(list(maps))
+    size = len(small[0])
     whole = np.ones((size,) * 3)
-    starts = [_resting(stacked, near, size, stages[0]) for near in (whole, *_parts(small[0]))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        begin = partial(_resting, stacked, size=size, stage=stages[0])
+        starts = list(pool.map(begin, (whole, *_parts(small[0]))))
     tried = []
     for base, shift, cost in sorted(starts, key=lambda start: start[2])[:_GOES_ON]:
         for stage in stages:
@@ -72,7 +74,27 @@ def common_frame(
     return Frames(home @ base, (shift - shift[0]) @ home.T * (box / size), cost)
 
 
-def _resting(grids: FourierGrid, near: np.ndarray, size: int, stage: tuple[float, float, int]):
+def moved_share(maps: Sequence[Float[np.ndarray, "n n n"]]) -> float:
+    """Return the share of voxels that are off the robust mean once the maps have come to rest.
+
+    It compares ways to lay the same maps upon each other.
+    """
+    small, stacked = _small(maps)
+    size = len(small[0])
+    *_, cost = _resting(stacked, np.ones((size,) * 3), size=size, stage=_STAGES[0])
+    return cost
+
+
+def _small(maps: Sequence[Float[np.ndarray, "n n n"]]) -> tuple[np.ndarray, FourierGrid]:
+    """Crop maps to the box they are compared in; return them, and their transforms."""
+    size = min(_BOX, maps[0].shape[-1])
+    small = np.stack([np.asarray(resample(jnp.asarray(m, jnp.float32), size, 3)) for m in maps])
+    small = small / small.std()
+    grids = [volume_to_grid(jnp.asarray(m), 2.0, "linear") for m in small]
+    return small, jax.tree.map(lambda *leaves: jnp.stack(leaves), *grids)
+
+
+def _resting(grids: FourierGrid, near: np.ndarray, *, size: int, stage: tuple[float, float, int]):
     """Bring one part of the maps to rest; the cost is that of all parts."""
     k = len(jax.tree.leaves(grids)[0])
     base, shift = np.tile(np.eye(3), (k, 1, 1)), np.zeros((k, 3))

@@ -62,7 +62,5 @@ def test_tilt_images_must_tell_how_they_are_turned():
     table = blob_set("noise", 10, box=16, tilts=TILTS).table
     assert series_of(table.select(np.arange(0, 30, 3))) is None
     assert series_of(replace(table, particle=None, dose=None)) is None
-    with pytest.raises(
-        InputError, match=r"30 tilt images of 10 .*--ntilts 1"
-    ):
+    with pytest.raises(InputError, match=r"30 tilt images of 10 .*--ntilts 1"):
         series_of(replace(table, rotation=None))

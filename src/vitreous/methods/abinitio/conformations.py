@@ -29,7 +29,8 @@ from vitreous.methods.abinitio.setting import Setting
 from vitreous.particles.device_data import put_columns
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.common_frame import common_frame
-from vitreous.reconstruction.volume_alignment import Alignment, align_volumes
+from vitreous.reconstruction.linked_maps import linked_places
+from vitreous.reconstruction.volume_alignment import Alignment
 from vitreous.training.registry import landscape_fitter
 
 logger = logging.getLogger(__name__)
@@ -45,13 +46,14 @@ _SOFT, _HARD, _IMAGES = 4, 8, 200
 _BLUNT_SHELL = 6
 # A map is deserted that so small a share of the mean number of images chose.
 _DESERTED = 0.5
-# Box of maps that are laid upon each other.
-_FRAME_BOX = 32
-# Passes of images that choose among maps, and over how many shells.
-_PASSES, _GRID_SHELL, _BAND = 6, 6, 8
+# Passes of images that choose among maps. The last maps need many: on T5, seed 1, 6, 12, 18 and 24
+# passes end with poses off by 8.0°, 7.1°, 6.8° and 6.5°.
+_PASSES = {"divided": 6, "doubled": 24, "refilled": 12}
 # Those that look at all rotations: near where particles were found to lie, or as far as they may.
-_NEAR: dict[str, tuple[int, ...]] = {"divided": (0,), "doubled": (), "refilled": ()}
-_FAR: dict[str, tuple[int, ...]] = {"divided": (3,), "doubled": (), "refilled": ()}
+_NEAR: dict[str, tuple[int, ...]] = {"divided": (0,), "doubled": (3, 15), "refilled": (6,)}
+_FAR: dict[str, tuple[int, ...]] = {"divided": (3,), "doubled": (6,), "refilled": ()}
+# Shells of the grid's scores and of the passes.
+_GRID_SHELL, _BAND = 6, 8
 
 
 def add_conformations(
@@ -167,7 +169,7 @@ def _passes(
     count, n = halves.volumes.shape[1], len(setting.data)
     many, low = setting.with_classes(count), setting.shell(_GRID_SHELL)
     seed = 3000 + 100 * count + (50 if after == "refilled" else 0)
-    for number in range(_PASSES):
+    for number in range(_PASSES[after]):
         key = jax.random.fold_in(jax.random.key(setting.seed), seed + number)
         fresh = np.full(n, number in (*_NEAR[after], *_FAR[after]))
         if number in _FAR[after] and halves.poses is not None:
@@ -184,7 +186,8 @@ def _passes(
         halves = replace(halves, fsc=fsc)
         score = float(halves.score.mean())
         words = f"log likelihood ratio {score:.2f} an image"
-        setting.report(f"images choose of {count} maps, {after}", number + 1, _PASSES, words)
+        name = f"images choose of {count} maps, {after}"
+        setting.report(name, number + 1, _PASSES[after], words)
         logger.info("%d maps, %s, pass %d: %s", count, after, number + 1, words)
         entry = {"phase": f"conformations, {count} maps {after}", "epoch": number + 1}
         told(halves, entry | {"score": score})
@@ -249,14 +252,13 @@ def _in_one_frame(halves: Halves) -> Halves:
     order = [int(k) for k in np.argsort(-count) if count[k] and np.ptp(maps[k]) > 0]
     if len(order) < 2:
         return halves
-    ways = {k: [_aligned(maps[k], maps[order[0]])] for k in order[1:]}
-    laid = [ways[k][0].apply(maps[k]) if k in ways else maps[k] for k in order]
-    frames = common_frame(np.stack(laid))
+    ways = dict(zip(order, linked_places(maps[order]), strict=True))
+    frames = common_frame(np.stack([ways[k].apply(maps[k]) for k in order]))
     logger.info("%.1f %% of the voxels are not shared by all maps", 100 * frames.cost)
     rotation, shift = np.array(halves.poses.rotation), np.array(halves.poses.shift)
     for k, turn, move in zip(order, frames.rotation, frames.shift, strict=True):
         mine = np.asarray(halves.poses.state) == k
-        for way in (*ways.get(k, ()), Alignment(turn, move, False, 1.0)):
+        for way in (ways[k], Alignment(turn, move, False, 1.0)):
             rotation[mine], shift[mine] = way.poses(rotation[mine], shift[mine])
             maps[k] = way.apply(maps[k])
     poses = halves.poses._replace(rotation=jnp.asarray(rotation), shift=jnp.asarray(shift))
@@ -273,7 +275,3 @@ def _looked_at_anew(setting: Setting, halves: Halves) -> Halves:
     key = jax.random.fold_in(jax.random.key(setting.seed), 5000)
     anew = one_pass(setting, halves, (np.arange(n),), key, np.ones(n, bool), low)
     return replace(halves, poses=anew.poses)
-
-
-def _aligned(moving, fixed) -> Alignment:
-    return align_volumes(moving, fixed, hands=(False,), max_box=_FRAME_BOX)
