@@ -29,7 +29,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "particles" / "igg-64"
 
 SHOWN = [
     "test", "seed", "median", "within 10", "within 12", "within 20", "beyond 90", "shift, px",
-    "FSC 0.5, px", "latent r", "state accuracy", "right copy", "encoder median",
+    "FSC 0.5, px", "latent r", "state accuracy", "right copy", "true hand", "encoder median",
     "FSC beyond shell 3", "says converged", "seconds", "images/s", "reached",
 ]  # fmt: skip
 

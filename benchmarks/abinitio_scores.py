@@ -23,6 +23,8 @@ def pose_scores(run: Any, rotation: np.ndarray, shift: np.ndarray, symmetry: str
         "beyond 90": float(np.mean(errors.angle > 90)),
         "shift, px": float(np.median(errors.shift)) / run.pixel_size,
     }
+    if table.particle is not None:
+        scores["true hand"] = float(not errors.is_mirrored)
     if symmetry != "C1":
         scores["right copy"] = float(np.mean(errors.copy == 0))
     encoder = run.path / "encoder_poses.npz"

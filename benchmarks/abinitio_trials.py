@@ -79,6 +79,17 @@ TRIALS = {
         {"median": ("<=", 5.5), "within 10": (">=", 0.88), "seconds": ("<=", 180.0)},
         symmetry="D2",
     ),
+    "tilts": Trial(
+        "tilt series, 400 particles in six tilts each, SNR 0.3 an image",
+        {
+            "kind": "rigid",
+            "images": 400,
+            "snr": 0.3,
+            "tilts": (-10.0, 10.0, -30.0, 30.0, -50.0, 50.0),
+        },
+        ("--zdim", "0"),
+        {"median": ("<=", 2.5), "within 10": (">=", 0.95), "true hand": (">=", 1.0)},
+    ),
     "auto": Trial(
         "search, encoder, refinement: 3,000 images, SNR 0.3, 1,000 of them searched",
         {"kind": "rigid", "images": 3000, "snr": 0.3},

@@ -79,6 +79,11 @@ TRIALS = {
     "eval-images": Trial(
         ("eval-images", "{runs}/train-subspace", STAR, "-o", "{out}"), FITS, ("latents.npz",)
     ),
+    "abinit": Trial(
+        ("abinit", STAR, "-o", "{out}", "--zdim", "0", "--restarts", "1", "--passes", "1"),
+        FITS,
+        ("volumes/half_map_a.mrc",),
+    ),
     "regress": Trial(
         ("regress", "{runs}/train-subspace", "--image", "0", "-o", "{out}"),
         SUMS,
