@@ -169,7 +169,7 @@ def pack_rows(columns: Columns, rows: Int[np.ndarray, " b"]) -> Float32[np.ndarr
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
-def unpack_rows(columns: Columns, packed: Float[Array, "b k"]) -> Columns:
+def unpack_rows(columns: Columns, packed: Float[Array | np.ndarray, "b k"]) -> Columns:
     """Take apart what `pack_rows` put side by side. `columns`: those that it was given."""
     leaves, tree = jax.tree.flatten(columns)
     ends = np.cumsum([int(np.prod(leaf.shape[1:])) for leaf in leaves])[:-1]

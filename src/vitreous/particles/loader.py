@@ -191,7 +191,14 @@ class PreparedImages:
         planes = prepare(streamed.images, arrays.mean, arrays.std)
         return self._assemble(arrays, planes, rows, weight, streamed.columns)
 
-    def _assemble(self, arrays, planes, rows, weight, packed=None) -> Batch:
+    def _assemble(
+        self,
+        arrays: DeviceData,
+        planes: Array,
+        rows: Array,
+        weight: Array,
+        packed: Array | np.ndarray | None = None,
+    ) -> Batch:
         if packed is None:
             columns = jax.tree.map(lambda x: take_rows(x, rows, self.mesh), arrays.columns)
         else:

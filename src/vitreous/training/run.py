@@ -145,6 +145,16 @@ class Run:
         if self.method != method:
             raise InputError(f"{self.path}: a run of the method {self.method}, not {method}")
 
+    def check_images(self, count: int) -> None:
+        """Make sure that this run was begun with so many images.
+
+        **Raises:** `InputError` if it was not.
+        """
+        if self.config["images"] != count:
+            raise InputError(
+                f"{self.path}: was made from {self.config['images']} images, now there are {count}"
+            )
+
     def _entry(self, name: str) -> Any:
         if name not in self.config:
             raise InputError(f"{self.path / 'config.yaml'}: has no {name}")

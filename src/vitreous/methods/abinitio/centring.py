@@ -50,6 +50,15 @@ def centred(setting: Setting, halves: Halves) -> Halves:
     )
 
 
+def moved_upon(
+    moving: Float[np.ndarray, "n n n"], fixed: Float[np.ndarray, "n n n"]
+) -> Float[np.ndarray, "n n n"]:
+    """Move a map by the whole voxels that lay it upon another one best."""
+    product = np.fft.fftn(fixed) * np.conj(np.fft.fftn(moving))
+    place = np.unravel_index(np.argmax(np.fft.ifftn(product).real), fixed.shape)
+    return np.roll(moving, place, axis=(0, 1, 2))
+
+
 def origin_of(
     rotation: Float[np.ndarray, "n 3 3"], shift: Float[np.ndarray, "n 2"]
 ) -> Float[np.ndarray, " 3"]:

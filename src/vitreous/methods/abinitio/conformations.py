@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vitreous.methods.abinitio.averaging import average_poses
-from vitreous.methods.abinitio.centring import centred
+from vitreous.methods.abinitio.centring import centred, moved_upon
 from vitreous.methods.abinitio.division import divide
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import Halves, one_pass
@@ -67,7 +67,7 @@ def add_conformations(
     **Returns:** the same with latents and components; half maps and verdict stay those of the
     one map.
     """
-    size = float(np.median(np.asarray(setting.data.table.pixel_size)))
+    size = setting.pixel_size
     history = list(found.history)
 
     def told(halves: Halves, entry: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def add_conformations(
 
 def fit_conformations(setting: Setting, found: Found, zdim: int) -> Found:
     """Fit a linear landscape at the poses found: maps and latents."""
-    size = float(np.median(np.asarray(setting.data.table.pixel_size)))
+    size = setting.pixel_size
     fit = landscape_fitter(_METHOD)
     data = at_poses(setting.data, found.rotation, found.shift)
     landscape = fit(data, zdim, 2 * setting.radius * size)
@@ -106,11 +106,11 @@ def _classes(setting: Setting, found: Found, told: Told) -> Halves:
     """Divide the map, and let all images choose among the parts."""
     # One map for all has taken sides already where it is fine; what it began with has not.
     begin = found.volumes[:1] if found.start is None else found.start[:1]
-    begin = _upon(np.asarray(begin), np.asarray(found.volumes[0]))
+    begin = moved_upon(np.asarray(begin[0]), np.asarray(found.volumes[0]))[None]
     blunt = low_passed(jnp.asarray(begin), setting.shell(_BLUNT_SHELL))
     first = Estimate(blunt, setting.image_power())
     # Particles lie where the one map found them, whatever part of it an image shows.
-    size = float(np.median(np.asarray(setting.data.table.pixel_size)))
+    size = setting.pixel_size
     near = _near(setting, np.asarray(found.shift / size, np.float32))
     estimate = divide(near, first, min(_SOFT, _affordable(setting)))
     shells = np.arange(setting.pixels.max_shell + 1)
@@ -130,13 +130,6 @@ def _classes(setting: Setting, found: Found, told: Told) -> Halves:
         if again.score.mean() > halves.score.mean():
             halves = again
     return halves
-
-
-def _upon(moving: Float[np.ndarray, "1 n n n"], fixed: Float[np.ndarray, "n n n"]) -> np.ndarray:
-    """Move a map by the whole voxels that lay it upon another best."""
-    product = np.fft.fftn(fixed) * np.conj(np.fft.fftn(moving[0]))
-    place = np.unravel_index(np.argmax(np.fft.ifftn(product).real), fixed.shape)
-    return np.roll(moving, place, axis=(1, 2, 3))
 
 
 def _near(setting: Setting, centres: Float[np.ndarray, "n 2"]) -> Setting:

@@ -10,15 +10,15 @@ from dataclasses import asdict
 
 import numpy as np
 
-from vitreous.errors import InputError, Interrupted
+from vitreous.errors import Interrupted
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.methods.abinitio.beginning import check_images, read_beginning
+from vitreous.methods.abinitio.beginning import Beginning, check_images, read_beginning
 from vitreous.methods.abinitio.config import AbinitioConfig, config_from_dict, config_to_dict
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.live import LiveFigures
 from vitreous.methods.abinitio.outputs import write_found
 from vitreous.methods.abinitio.strategy import STORE, Told, find_poses, surroundings
-from vitreous.methods.abinitio.tilts import follow_tilts, series_of
+from vitreous.methods.abinitio.tilts import Series, follow_tilts, series_of
 from vitreous.particles import ImageSource, ParticleTable
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.processes import most_of_processes
@@ -56,8 +56,7 @@ def train_abinitio(
     arguments = data.particle_arguments(particles)
     if resume:
         run = Run.open(outdir)
-        if run.method != "abinitio":
-            raise InputError(f"{run.path}: a run of the method {run.method}, not abinitio")
+        run.check_method("abinitio")
         config = config_from_dict(run.config["abinitio"])
         if (run.path / "found.json").exists():
             logger.warning("%s is finished: nothing is left to do", run.path)
@@ -68,13 +67,11 @@ def train_abinitio(
     series = series_of(table)
     searched = table if series is None else table.select(series.reference)
     check_images(searched, particles)
-    if resume and run.config["images"] != len(table):
-        raise InputError(
-            f"{run.path}: was made from {run.config['images']} images, now there are {len(table)}"
-        )
     source = ImageSource(table)
     begin = read_beginning(config, searched, source.box)
-    if not resume:
+    if resume:
+        run.check_images(len(table))
+    else:
         run = Run.create(
             outdir,
             {
@@ -90,28 +87,50 @@ def train_abinitio(
         )
         (run.path / STORE).unlink(missing_ok=True)
     with run_log(run.path), stop_on_signal() as stop:
-        is_open = data.contrast == "auto" and begin.contrast is None
-        contrast = begin.contrast if data.contrast == "auto" else data.contrast
-        images = _prepare(run, searched, ImageSource(searched), config, data, contrast or "white")
-        with LiveFigures(run) as pictures:
-            scale = images.normalization.fourier_scale(images.box)
-
-            def watch(rotation, volume, fsc, history) -> None:
-                pictures.show(rotation, volume * scale, fsc, history)
-
-            told = _stopping(progress, stop, resume_command)
-            found = find_poses(images, config, run, begin, told, watch, is_open)
-            if series is not None:
-                logger.info("poses of %d particles stand: their other images follow", len(images))
-                stored, sign = run.config["normalization"], _sign(run, found)
-                tilts = prepared_images(
-                    table, source, data, images.pixels, sign, stored, by_process=True
-                )
-                setting = surroundings(tilts, config, told)
-                found = follow_tilts(setting, series, found, config.zdim, config.keep_map)
+        told = _stopping(progress, stop, resume_command)
+        found = _find(run, searched, config, data, begin, told)
+        if series is not None:
+            found = _follow(run, table, config, data, series, found, told)
         write_found(run, table, found)
         (run.path / STORE).unlink(missing_ok=True)
     return run
+
+
+def _find(
+    run: Run,
+    table: ParticleTable,
+    config: AbinitioConfig,
+    data: DataOptions,
+    begin: Beginning,
+    told: Told,
+) -> Found:
+    """Find poses of the images of a table, and draw how it goes."""
+    is_open = data.contrast == "auto" and begin.contrast is None
+    contrast = begin.contrast if data.contrast == "auto" else data.contrast
+    images = _prepare(run, table, config, data, contrast or "white")
+    scale = images.normalization.fourier_scale(images.box)
+    with LiveFigures(run) as pictures:
+
+        def watch(rotation, volume, fsc, history) -> None:
+            pictures.show(rotation, volume * scale, fsc, history)
+
+        return find_poses(images, config, run, begin, told, watch, is_open)
+
+
+def _follow(
+    run: Run,
+    table: ParticleTable,
+    config: AbinitioConfig,
+    data: DataOptions,
+    series: Series,
+    found: Found,
+    told: Told,
+) -> Found:
+    """Let the other images of particles follow the first ones, whose poses are found."""
+    logger.info("poses of %d particles stand: their other images follow", len(series.groups))
+    images = _images(table, config, data, _sign(run, found), run.config["normalization"])
+    setting = surroundings(images, config, told)
+    return follow_tilts(setting, series, found, config.zdim, config.keep_map)
 
 
 def _sign(run: Run, found: Found) -> str:
@@ -141,17 +160,22 @@ def _stopping(progress: Told | None, stop: StopRequest, command: str) -> Told:
 
 
 def _prepare(
-    run: Run,
+    run: Run, table: ParticleTable, config: AbinitioConfig, data: DataOptions, contrast: str
+) -> PreparedImages:
+    contrast = run.config.get("contrast", contrast)
+    images = _images(table, config, data, contrast, run.config.get("normalization"))
+    run.update_config(normalization=[float(x) for x in images.normalization], contrast=contrast)
+    return images
+
+
+def _images(
     table: ParticleTable,
-    source: ImageSource,
     config: AbinitioConfig,
     data: DataOptions,
     contrast: str,
+    normalization: list[float] | None,
 ) -> PreparedImages:
+    source = ImageSource(table)
     last = (source.box - 1) // 2
     pixels = FourierPixels(source.box, min(config.max_shell or last, last))
-    contrast = run.config.get("contrast", contrast)
-    stored = run.config.get("normalization")
-    images = prepared_images(table, source, data, pixels, contrast, stored, by_process=True)
-    run.update_config(normalization=[float(x) for x in images.normalization], contrast=contrast)
-    return images
+    return prepared_images(table, source, data, pixels, contrast, normalization, by_process=True)

@@ -65,6 +65,11 @@ class Setting:
         return self.data.box
 
     @property
+    def pixel_size(self) -> float:
+        """Å."""
+        return float(np.median(np.asarray(self.data.table.pixel_size)))
+
+    @property
     def mask(self) -> Float[Array, "n n n"]:
         """Sphere of the particle with a soft edge."""
         edge = max(2.0, 0.08 * self.box)

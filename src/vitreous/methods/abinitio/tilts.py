@@ -106,7 +106,7 @@ def follow_tilts(
 
     **Returns:** poses and scores of all images (score: the particle's); latents a row a particle.
     """
-    size = float(np.median(np.asarray(setting.data.table.pixel_size)))
+    size = setting.pixel_size
     off = (found.shift - series.shift[series.reference]) / size
     depth = np.zeros((len(off), 1), np.float32)
     poses = SeriesPoses(
@@ -114,7 +114,7 @@ def follow_tilts(
         jnp.asarray(np.concatenate([off, depth], axis=1), jnp.float32),
         jnp.zeros(len(off)),
     )
-    follow = _Follower(setting, series, size)
+    follow = _Follower(setting, series)
     found, poses = _of_either_hand(follow, found, poses, keep_map)
     kept = found.volumes
     for number in range(_ROUNDS):
@@ -153,8 +153,8 @@ def _of_either_hand(
 class _Follower:
     """Images of all tilts, and what is asked of them again and again."""
 
-    def __init__(self, setting: Setting, series: Series, size: float) -> None:
-        self.setting, self.series, self.size = setting, series, size
+    def __init__(self, setting: Setting, series: Series) -> None:
+        self.setting, self.series, self.size = setting, series, setting.pixel_size
         self.noise: Array = setting.image_power()
 
     def refined(self, found: Found, poses: SeriesPoses) -> SeriesPoses:

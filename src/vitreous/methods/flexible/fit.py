@@ -74,7 +74,8 @@ def optimize_deformations(
     table = read_checked(arguments)
     source = ImageSource(table)
     if resume:
-        _check_continues(run, table, source, particles)
+        check_box(run, source.box, particles)
+        run.check_images(len(table))
         if asdict(config) != run.config["flexible"]:
             run.update_config(flexible=asdict(config))
     else:
@@ -121,20 +122,6 @@ def _resumed_config(run: Run, config: FlexibleConfig) -> FlexibleConfig:
     """Continue with the settings the run was started with; only the end may move."""
     run.check_method("flexible")
     return replace(config_from_dict(run.config["flexible"]), epochs=config.epochs)
-
-
-def _check_continues(
-    run: Run, table: ParticleTable, source: ImageSource, particles: str | os.PathLike
-) -> None:
-    """Make sure that a run goes on with the images it was begun with.
-
-    **Raises:** `InputError` if they are others.
-    """
-    check_box(run, source.box, particles)
-    if len(table) != run.config["images"]:
-        raise InputError(
-            f"{particles}: {len(table)} images; the run in {run.path} is of {run.config['images']}"
-        )
 
 
 def optics_groups(table: ParticleTable) -> Int[np.ndarray, " n"]:

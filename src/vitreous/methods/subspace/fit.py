@@ -93,10 +93,8 @@ def train_subspace(
         }
         run = Run.create(outdir, settings, overwrite=overwrite)
         (run.path / STATE).unlink(missing_ok=True)
-    elif run.config["images"] != len(table):
-        raise InputError(
-            f"{run.path}: was made from {run.config['images']} images, now there are {len(table)}"
-        )
+    else:
+        run.check_images(len(table))
     with run_log(run.path), stop_on_signal() as stop:
         keeper = Keeper(run.path, stop, resume_command)
         prepared = prepare_fit(run, table, source, config, data, keeper)
