@@ -91,8 +91,10 @@ def run_blobs(folder: Path, name: str, trial: Trial, seed: int, words: list[str]
         }
     scores |= pose_scores(run, blobs.rotation, blobs.shift, trial.symmetry)
     scores |= map_scores(run, blobs.volume())
-    if name == "T5":
-        scores["latent r"] = linear_r(run.latents().mean, blobs.angle)
+    if trial.blobs is not None and trial.blobs["kind"] == "hinge":
+        z = run.latents().mean
+        # Of tilt series a latent is a particle's, as its angle is.
+        scores["latent r"] = linear_r(z, blobs.angle[:: len(blobs.angle) // len(z)])
     return scores
 
 

@@ -90,6 +90,22 @@ TRIALS = {
         ("--zdim", "0"),
         {"median": ("<=", 2.5), "within 10": (">=", 0.95), "true hand": (">=", 1.0)},
     ),
+    "swing": Trial(
+        "a swinging arm in tilt series, 1,600 particles in six tilts each, SNR 0.3 an image",
+        {
+            "kind": "hinge",
+            "images": 1600,
+            "snr": 0.3,
+            "tilts": (-10.0, 10.0, -30.0, 30.0, -50.0, 50.0),
+        },
+        ("--zdim", "4"),
+        {
+            "median": ("<=", 5.0),
+            "within 12": (">=", 0.90),
+            "latent r": (">=", 0.90),
+            "true hand": (">=", 1.0),
+        },
+    ),
     "auto": Trial(
         "search, encoder, refinement: 3,000 images, SNR 0.3, 1,000 of them searched",
         {"kind": "rigid", "images": 3000, "snr": 0.3},

@@ -100,7 +100,8 @@ class CourseFlags:
     batch_size: Annotated[int, typer.Option("-b", "--batch-size", help="Images a step.")] = 32
     learning_rate: Annotated[float, typer.Option("--lr", help="Of the decoder.")] = 0.005
     checkpoint_every: Annotated[
-        int | None, typer.Option("--checkpoint", help="Epochs between checkpoints [half of all].")
+        int | None,
+        typer.Option("--checkpoint", min=1, help="Epochs between checkpoints [half of all]."),
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = (
         False

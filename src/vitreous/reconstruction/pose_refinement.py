@@ -112,6 +112,38 @@ def grid_predictor(grid: FourierGrid, pixels: FourierPixels, count: int) -> Pred
     return predict
 
 
+# (rotation (m, 3, 3), latent (m, d)) → slices (m, p), and their derivatives by ω (m, p, 3) and by
+# the latent (m, p, d).
+LandscapePredictor = Callable[
+    [Float[Array, "m 3 3"], Float[Array, "m d"]],
+    tuple[Complex[Array, "m p"], Complex[Array, "m p 3"], Complex[Array, "m p d"]],
+]
+
+
+def landscape_predictor(
+    grid: FourierGrid, components: int, pixels: FourierPixels, count: int
+) -> LandscapePredictor:
+    """Predict slices of a mean volume plus components, each as much as the latent says.
+
+    **Arguments:** `grid`: of all volumes, the mean first. `components`: how many follow it.
+    """
+    inner = grid_predictor(grid, pixels, count)
+    k = components + 1
+
+    def predict(rotation, latent):
+        m = len(rotation)
+        value, slope = inner(jnp.repeat(rotation, k, axis=0), jnp.tile(jnp.arange(k), m))
+        value, slope = value.reshape(m, k, -1), slope.reshape(m, k, -1, 3)
+        share = latent.astype(value.dtype)
+        return (
+            value[:, 0] + jnp.einsum("md,mdp->mp", share, value[:, 1:], precision="highest"),
+            slope[:, 0] + jnp.einsum("md,mdpa->mpa", share, slope[:, 1:], precision="highest"),
+            jnp.moveaxis(value[:, 1:], 1, -1),
+        )
+
+    return predict
+
+
 def slice_predictor(
     slices: Callable[[Float[Array, "m 3 3"]], Complex[Array, "m p"]],
 ) -> Predictor:
@@ -147,11 +179,11 @@ def likelihood_scores(
 
 class Equations(NamedTuple):
     """Hold log likelihood ratio, normal matrix and gradient by `(ωx, ωy, ωz, tx, ty)`, radians
-    and pixels, of images at poses."""
+    and pixels, of images at poses; then by what else the slices depend on."""
 
     likelihood: Float[Array, "b c"]
-    normal: Float[Array, "b c 5 5"]
-    gradient: Float[Array, "b c 5"]
+    normal: Float[Array, "b c m m"]
+    gradient: Float[Array, "b c m"]
 
 
 def normal_equations(
@@ -160,10 +192,11 @@ def normal_equations(
     weighed: Weighed,
     shift: Float[Array, "b c 2"],
     pixels: FourierPixels,
+    along: Complex[Array, "b c p d"] | None = None,
 ) -> Equations:
     """Linearise the whitened residual about poses.
 
-    **Arguments:** `value`, `slope`: slices there, and their derivatives by ω.
+    **Arguments:** `value`, `slope`: slices there, and their derivatives by ω. `along`: by others.
     """
     count = value.shape[-1]
     k = (2 * np.pi / pixels.box) * np.asarray(pixels.frequency[:count], np.float32)
@@ -177,7 +210,8 @@ def normal_equations(
     left = moved - power.astype(moved.dtype) * value
     # ∂/∂t of the predicted image `F e^{−2πi k·t}`, seen in the frame of the centred data.
     slide = value[..., None] * jax.lax.complex(jnp.zeros_like(k), -k)[None, None]
-    slopes = jnp.concatenate([slope, slide], axis=-1)
+    others = () if along is None else (along,)
+    slopes = jnp.concatenate([slope, slide, *others], axis=-1)
     both = jnp.concatenate([slopes.real, slopes.imag], axis=-2)
     right = jnp.concatenate([left.real, left.imag], axis=-1)
     twice = jnp.concatenate([power, power], axis=-1)[..., None]
@@ -269,17 +303,22 @@ def _where(better: Bool[Array, "b c"], new: Array, old: Array) -> Array:
 
 
 def damped_step(
-    normal: Float[Array, "*b m m"], gradient: Float[Array, "*b m"], damping: Float[Array, "*b"]
+    normal: Float[Array, "*b m m"],
+    gradient: Float[Array, "*b m"],
+    damping: Float[Array, "*b"],
+    uncut: int = 0,
 ) -> Float[Array, "*b m"]:
     """Solve with a ridge in proportion to the diagonal, and cut what goes too far.
 
-    **Arguments:** three turns come first, then moves.
+    **Arguments:** three turns come first, then moves, then `uncut` others.
     """
     scale = jnp.diagonal(normal, axis1=-2, axis2=-1)
     ridge = damping[..., None] * scale + 1e-6 * jnp.max(scale, axis=-1, keepdims=True) + 1e-12
     eye = jnp.broadcast_to(jnp.eye(normal.shape[-1]), normal.shape)
     normal = normal + ridge[..., None] * eye
-    return _cut(solve_positive(normal, gradient[..., None])[..., 0])
+    step = solve_positive(normal, gradient[..., None])[..., 0]
+    last = step.shape[-1] - uncut
+    return jnp.concatenate([_cut(step[..., :last]), step[..., last:]], axis=-1)
 
 
 def _cut(step: Float[Array, "*b m"]) -> Float[Array, "*b m"]:

@@ -26,7 +26,7 @@ def draw_progress(
     fsc: Float[np.ndarray, " shells"],
     history: list[dict[str, Any]],
     voxel_size: float,
-    latents: Float[np.ndarray, "n d"] | None = None,
+    latents: Float[np.ndarray, "m d"] | None = None,
 ) -> list[Path]:
     """Draw all pictures of a fit as it stands, replacing older ones.
 

@@ -43,7 +43,7 @@ class LiveFigures:
         volume: Float[np.ndarray, "b b b"],
         fsc: Float[np.ndarray, " shells"],
         history: list[dict[str, Any]],
-        latents: Float[np.ndarray, "n d"] | None = None,
+        latents: Float[np.ndarray, "m d"] | None = None,
         at_once: bool = False,
     ) -> None:
         """Tell what is new in the history, and draw, unless it was drawn moments ago.

@@ -19,7 +19,7 @@ from vitreous.geometry.fourier_pixels import FourierPixels
 from vitreous.geometry.hand import mirror, mirror_rotations
 from vitreous.imaging.fourier_grid import FourierGrid, volume_to_grid
 from vitreous.methods.abinitio.conformations import at_poses, fit_conformations
-from vitreous.methods.abinitio.found import Found, typical_maps
+from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.halves import band
 from vitreous.methods.abinitio.reference import particle_mask, references_grid
 from vitreous.methods.abinitio.setting import Setting
@@ -29,7 +29,7 @@ from vitreous.particles.prepare import Batch
 from vitreous.particles.shared_rows import SharedRows
 from vitreous.particles.tilts import tilt_groups
 from vitreous.reconstruction.foundation import reconstruct_consensus, residual_spectrum
-from vitreous.reconstruction.pose_refinement import grid_predictor
+from vitreous.reconstruction.pose_refinement import landscape_predictor
 from vitreous.reconstruction.series_refinement import (
     SeriesPoses,
     Views,
@@ -44,8 +44,6 @@ logger = logging.getLogger(__name__)
 _BATCH, _STEPS, _ROUNDS = 64, 6, 2
 # Shells that take part at least, of a particle that fills 62 % of the box.
 _LEAST_SHELL = 6
-# Maps that stand for a landscape.
-_CLASSES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,14 +104,8 @@ def follow_tilts(
 
     **Returns:** poses and scores of all images (score: the particle's); latents a row a particle.
     """
-    size = setting.pixel_size
-    off = (found.shift - series.shift[series.reference]) / size
-    depth = np.zeros((len(off), 1), np.float32)
-    poses = SeriesPoses(
-        jnp.asarray(found.rotation, jnp.float32),
-        jnp.asarray(np.concatenate([off, depth], axis=1), jnp.float32),
-        jnp.zeros(len(off)),
-    )
+    off = found.shift - series.shift[series.reference]
+    poses = poses_at(found.rotation, off / setting.pixel_size)
     follow = _Follower(setting, series)
     found, poses = _of_either_hand(follow, found, poses, keep_map)
     kept = found.volumes
@@ -150,63 +142,115 @@ def _of_either_hand(
     return replace(hands[best][0], hand_margin=margin if keep_map else abs(margin)), refined[best]
 
 
+def poses_at(rotation: Float[np.ndarray, "g 3 3"], offset: Float[np.ndarray, "g 2"]) -> SeriesPoses:
+    """Return poses of particles found in their first images; in depth nothing is known.
+
+    **Arguments:** `offset`: from where the table puts the particles, pixels.
+    """
+    count = len(offset)
+    off = np.concatenate([offset, np.zeros((count, 1))], axis=1)
+    return SeriesPoses(
+        jnp.asarray(rotation, jnp.float32),
+        jnp.asarray(off, jnp.float32),
+        jnp.zeros(count),
+        jnp.zeros((count, 0)),
+    )
+
+
+def spread_poses(
+    series: Series, poses: SeriesPoses, pixel_size: float
+) -> tuple[Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 2"]]:
+    """Return rotation and shift (Å) of every image, in the order of the table."""
+    spread = SeriesPoses(*(leaf[series.owner] for leaf in poses))
+    views = Views(jnp.asarray(series.turn), jnp.asarray(series.shift / pixel_size))
+    rotation, shift = (np.asarray(x) for x in image_poses(spread, views))
+    return rotation, shift * pixel_size
+
+
+def refined_by_all(
+    setting: Setting,
+    series: Series,
+    poses: SeriesPoses,
+    volumes: Float[np.ndarray, "k n n n"],
+    latents: tuple[Float[np.ndarray, "g d"], Float[np.ndarray, " d"]] | None,
+    noise: Float[Array, " shells"],
+    high: int,
+) -> SeriesPoses:
+    """Improve the poses of particles, and their latents, by all their images.
+
+    **Arguments:** `setting`: of all images. `poses`: their latents are not used. `volumes`: mean
+    map, then what latents multiply. `latents`: those to begin with, and the standard deviation of
+    each dimension; None holds to the mean map. `noise`: its power by shell. `high`: the last shell
+    that counts.
+
+    **Returns:** poses; latents in standard deviations.
+    """
+    pixels = setting.pixels
+    if latents is None:
+        latents = np.zeros((len(series.groups), 0), np.float32), np.zeros(0, np.float32)
+    z, deviation = latents
+    d = len(deviation)
+    mask = particle_mask(volumes[0], setting.shell(_LEAST_SHELL))
+    scale = np.concatenate([np.ones(1, np.float32), deviation])
+    shown = volumes[: d + 1] * mask[None] * scale[:, None, None, None]
+    grid = references_grid(jnp.asarray(shown, jnp.float32))
+    poses = poses._replace(latent=jnp.asarray(z / deviation, jnp.float32))
+    plan, first = setting.data.plan_in_order(_BATCH, series.groups), series.groups.size
+    new = SharedRows(poses)
+    for part in setting.shared_plan(plan):
+        mine, rows = series.owner[part.rows[::first]], part.rows
+        shift = jnp.asarray(series.shift[rows] / setting.pixel_size)
+        better = _refined(
+            part.batch,
+            new.take(mine),
+            Views(jnp.asarray(series.turn[rows]), shift),
+            grid,
+            noise,
+            jnp.float32(setting.reach),
+            pixels,
+            pixels.count_up_to(high),
+        )
+        new.put(mine, part.counted[::first], better)
+    return SeriesPoses(*map(jnp.asarray, new.together()))
+
+
 class _Follower:
     """Images of all tilts, and what is asked of them again and again."""
 
     def __init__(self, setting: Setting, series: Series) -> None:
-        self.setting, self.series, self.size = setting, series, setting.pixel_size
+        self.setting, self.series = setting, series
         self.noise: Array = setting.image_power()
 
     def refined(self, found: Found, poses: SeriesPoses) -> SeriesPoses:
         """Improve the poses of all particles against the maps that were found."""
-        setting, pixels, series = self.setting, self.setting.pixels, self.series
+        setting = self.setting
         least = setting.shell(_LEAST_SHELL)
-        count = pixels.count_up_to(band(np.asarray(found.fsc), pixels.max_shell, least))
-        z = None if found.latents is None else found.latents.mean
-        maps, state = typical_maps(found.volumes, z, _CLASSES)
-        state = state if len(state) else np.zeros(len(series.groups), np.int32)
-        mask = particle_mask(np.asarray(maps).mean(axis=0), least)
-        grid = references_grid(jnp.asarray(maps * mask[None]))
-        plan, first = setting.data.plan_in_order(_BATCH, series.groups), series.groups.size
-        new = SharedRows(poses)
-        for part in setting.shared_plan(plan):
-            mine, rows = series.owner[part.rows[::first]], part.rows
-            shift = jnp.asarray(series.shift[rows] / self.size)
-            better = _refined(
-                part.batch,
-                new.take(mine),
-                Views(jnp.asarray(series.turn[rows]), shift),
-                jnp.asarray(state[mine]),
-                grid,
-                self.noise,
-                jnp.float32(setting.reach),
-                pixels,
-                count,
-            )
-            new.put(mine, part.counted[::first], better)
-        return SeriesPoses(*map(jnp.asarray, new.together()))
+        high = band(np.asarray(found.fsc), setting.pixels.max_shell, least)
+        latents = None
+        if found.latents is not None:
+            z = np.asarray(found.latents.mean)
+            latents = z, np.sqrt(np.mean(z**2, axis=0) + 1e-20).astype(np.float32)
+        return refined_by_all(setting, self.series, poses, found.volumes, latents, self.noise, high)
 
     def with_maps(self, found: Found, poses: SeriesPoses, zdim: int) -> Found:
         """Make maps, half maps and latents of all images at their poses."""
-        series, data = self.series, self.setting.data
-        spread = SeriesPoses(*(leaf[series.owner] for leaf in poses))
-        views = Views(jnp.asarray(series.turn), jnp.asarray(series.shift / self.size))
-        rotation, shift = (np.asarray(x) for x in image_poses(spread, views))
-        placed = at_poses(data, rotation, shift * self.size)
-        mean = reconstruct_consensus(placed, self.size, _BATCH)
-        volume = np.asarray(mean.volume) * np.asarray(self.setting.mask)
+        setting, series = self.setting, self.series
+        rotation, shift = spread_poses(series, poses, setting.pixel_size)
+        placed = at_poses(setting.data, rotation, shift)
+        mean = reconstruct_consensus(placed, setting.pixel_size, _BATCH)
+        volume = np.asarray(mean.volume) * np.asarray(setting.mask)
         noise = residual_spectrum(placed, volume_to_grid(jnp.asarray(volume)), _BATCH)
         self.noise = jnp.asarray(noise).at[0].set(noise[1])
         found = replace(
             found,
             rotation=rotation,
-            shift=shift * self.size,
+            shift=shift,
             volumes=volume[None],
             half_maps=np.asarray(mean.half_maps),
             fsc=np.asarray(mean.fsc),
-            score=np.asarray(spread.score),
+            score=np.asarray(poses.score)[series.owner],
         )
-        return found if zdim == 0 else fit_conformations(self.setting, found, zdim)
+        return found if zdim == 0 else fit_conformations(setting, found, zdim)
 
 
 @partial(jax.jit, static_argnames=("pixels", "count"))
@@ -214,7 +258,6 @@ def _refined(
     batch: Batch,
     poses: SeriesPoses,
     views: Views,
-    state: Int[Array, " g"],
     grid: FourierGrid,
     noise: Float[Array, " shells"],
     spread: Float[Array, ""],
@@ -222,5 +265,5 @@ def _refined(
     count: int,
 ) -> SeriesPoses:
     weighed = weigh(batch, pixels, noise, count)
-    predict = grid_predictor(grid, pixels, count)
-    return refine_series(predict, weighed, poses, views, state, pixels, _STEPS, spread)
+    predict = landscape_predictor(grid, poses.latent.shape[1], pixels, count)
+    return refine_series(predict, weighed, poses, views, pixels, _STEPS, spread)

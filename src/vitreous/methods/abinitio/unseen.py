@@ -11,14 +11,25 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
+from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.methods.abinitio.amortised.model import predict
 from vitreous.methods.abinitio.amortised.train import load_poser
+from vitreous.methods.abinitio.conformations import at_poses
 from vitreous.methods.abinitio.decode import MAPS_FILE
 from vitreous.methods.abinitio.found import typical_maps
 from vitreous.methods.abinitio.posing import Bounds, Maps, Posing
+from vitreous.methods.abinitio.setting import Setting
+from vitreous.methods.abinitio.tilts import (
+    Series,
+    poses_at,
+    refined_by_all,
+    series_of,
+    spread_poses,
+)
 from vitreous.particles import ImageSource
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.curves import read_curves
+from vitreous.reconstruction.foundation import residual_spectrum
 from vitreous.reconstruction.fsc import crossing
 from vitreous.reconstruction.weighed import image_power
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
@@ -33,6 +44,8 @@ _SAMPLE = 512
 _LOW_SHELL, _CLASSES = 7, 5
 # Poses of an image that an encoder proposes.
 _PROPOSED = 8
+# Tilt images looked at together, and how often all of a particle improve its pose.
+_BATCH, _ROUNDS = 64, 2
 
 
 def evaluate(
@@ -53,12 +66,19 @@ def evaluate(
     source = ImageSource(table)
     check_box(run, source.box, particles)
     pixels = FourierPixels(run.box, (run.box - 1) // 2)
-    prepared = prepared_images(
-        table, source, data, pixels, run.config["contrast"], run.config["normalization"]
-    )
+    how = run.config["contrast"], run.config["normalization"]
+    series = series_of(table)
+    # The first image of a particle is posed alone, then all of them together.
+    first = table if series is None else table.select(series.reference)
+    prepared = prepared_images(first, ImageSource(first), data, pixels, *how)
     with np.load(file, allow_pickle=False) as stored:
         maps = _maps(run, stored["volumes"])
     rotation, shift, latent = pose_images(run, prepared, maps, epoch)
+    if series is not None:
+        prepared = prepared_images(table, source, data, pixels, *how, by_process=True)
+        rotation, shift, latent = _of_all_tilts(
+            run, prepared, maps, series, rotation, shift, latent
+        )
     found = table.replace(rotation=rotation, shift=shift)
     return Unseen(found, Latents(latent) if latent.shape[1] else None, has_found_poses=True)
 
@@ -90,6 +110,38 @@ def pose_images(
     noise = noise * jnp.where(jnp.asarray(number) > 0, jnp.clip(share, 0.1, 2), 1)
     seen = search(np.arange(len(data), dtype=np.int32), noise)
     return seen.rotation, seen.shift * sizes[:, None], seen.latent
+
+
+def _of_all_tilts(
+    run: Run,
+    data: PreparedImages,
+    maps: Maps,
+    series: Series,
+    rotation: np.ndarray,
+    shift: np.ndarray,
+    latent: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Improve poses and latents found in first images by all images of the particles.
+
+    **Returns:** rotations and shifts (Å) of all images, latents a row a particle.
+    """
+    bounds = _bounds(run, data)
+    setting = Setting(
+        data, bounds.radius, bounds.reach, 1, bounds.symmetry, _BATCH, 0, lambda *_: None
+    )
+    size, volumes = setting.pixel_size, np.asarray(maps.model)
+    deviation = np.asarray(1 / np.sqrt(maps.prior))
+    poses = poses_at(rotation, (shift - series.shift[series.reference]) / size)
+    noise = setting.image_power()
+    for _ in range(_ROUNDS):
+        begin = latent, deviation
+        poses = refined_by_all(setting, series, poses, volumes, begin, noise, bounds.high)
+        latent = np.asarray(poses.latent) * deviation
+        rotation, shift = spread_poses(series, poses, size)
+        placed = at_poses(data, rotation, shift)
+        left = residual_spectrum(placed, volume_to_grid(maps.model[0]), _BATCH)
+        noise = jnp.asarray(left).at[0].set(left[1])
+    return rotation, shift, latent
 
 
 def _maps(run: Run, volumes: np.ndarray) -> Maps:

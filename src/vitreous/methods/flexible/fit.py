@@ -2,7 +2,10 @@
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -73,13 +76,19 @@ def optimize_deformations(
     arguments = data.particle_arguments(particles)
     table = read_checked(arguments)
     source = ImageSource(table)
+    pixel_size = float(np.median(table.pixel_size))
+    pixels = FourierPixels(source.box, (source.box - 1) // 2)
+    build = partial(prepared_images, table, source, data, pixels)
     if resume:
         check_box(run, source.box, particles)
         run.check_images(len(table))
         if asdict(config) != run.config["flexible"]:
             run.update_config(flexible=asdict(config))
+        laid = _laid_before(run, build) or _lay(table, build, config, data)
     else:
-        check_masks(config, int(source.box), float(np.median(table.pixel_size)))
+        check_masks(config, int(source.box), pixel_size)
+        laid = _lay(table, build, config, data)
+        # An older run makes way for one that can begin, and not before.
         run = Run.create(
             outdir,
             {
@@ -87,35 +96,26 @@ def optimize_deformations(
                 "particles": arguments,
                 "images": len(table),
                 "box": int(source.box),
-                "pixel_size": float(np.median(table.pixel_size)),
+                "pixel_size": pixel_size,
                 "data": asdict(replace(data, ind=None)),
                 "flexible": asdict(config),
             },
             overwrite=overwrite,
         )
         (run.path / START_FILE).unlink(missing_ok=True)
-    try:
-        method, prepared = _prepare(run, table, source, config, data)
-    except InputError:
-        if read_start(run) is None:
-            _forget(run)
-        raise
+    laid = _kept(run, laid)
+    method = FlexibleMethod(config, laid.start, pixels, pixel_size, laid.half, laid.group)
+    if config.refine_poses:
+        method.rotation = np.asarray(table.rotation, np.float64)
+    if config.encoder and run.checkpoints.latest() is None:
+        found_start = measure_encoder(method.encoding, laid.start, laid.prepared)
+        method.encoder_start = as_first(found_start)
 
     def on_checkpoint(state: FlexibleState, epoch: int) -> None:
-        save_results(run, method, state, prepared, epoch)
+        save_results(run, method, state, laid.prepared, epoch)
 
-    fit(method, prepared, run, options, on_checkpoint)
+    fit(method, laid.prepared, run, options, on_checkpoint)
     return run
-
-
-def _forget(run: Run) -> None:
-    """Leave no run behind that never began."""
-    if not is_writer():
-        return
-    for name in ("config.yaml", "run.log"):
-        (run.path / name).unlink(missing_ok=True)
-    if not any(run.path.iterdir()):
-        run.path.rmdir()
 
 
 def _resumed_config(run: Run, config: FlexibleConfig) -> FlexibleConfig:
@@ -129,19 +129,24 @@ def optics_groups(table: ParticleTable) -> Int[np.ndarray, " n"]:
     return np.unique(np.asarray(table.optics_group), return_inverse=True)[1].astype(np.int32)
 
 
-def _prepare(
-    run: Run,
+class _Laid(NamedTuple):
+    """What a fit starts from: prepared images and their contrast, the start, half and optics group
+    of every image."""
+
+    prepared: PreparedImages
+    contrast: str
+    start: Start
+    half: Int[np.ndarray, " n"]
+    group: Int[np.ndarray, " n"]
+
+
+def _lay(
     table: ParticleTable,
-    source: ImageSource,
+    build: Callable[..., PreparedImages],
     config: FlexibleConfig,
     data: DataOptions,
-) -> tuple[FlexibleMethod, PreparedImages]:
-    """Prepare images and measure the start, or read back that of a resumed run."""
-    pixels = FourierPixels(source.box, (source.box - 1) // 2)
-    stored = run.config.get("normalization") or data.normalization
-
-    def build(contrast: str) -> PreparedImages:
-        return prepared_images(table, source, data, pixels, contrast, stored)
+) -> _Laid:
+    """Prepare images and measure the start."""
 
     def found(prepared: PreparedImages) -> Foundation:
         return lay_foundation(
@@ -151,39 +156,40 @@ def _prepare(
             particle_diameter=config.particle_diameter,
         )
 
-    contrast = run.config.get("contrast", data.contrast)
+    prepared, foundation, contrast = lay_on_white(
+        lambda contrast: build(contrast, data.normalization), found, data.contrast
+    )
+    half = half_sets(len(table), table.half_set, table.particle)
+    group = optics_groups(table)
+    start = make_start(config, prepared, foundation, half, group)
+    return _Laid(prepared, contrast, start, half, group)
+
+
+def _laid_before(run: Run, build: Callable[..., PreparedImages]) -> _Laid | None:
+    """Read back the start of a run; None if it stopped before it had one."""
     kept = read_start(run)
     if kept is None:
-        prepared, foundation, contrast = lay_on_white(build, found, contrast)
-        half = half_sets(len(table), table.half_set, table.particle)
-        group = optics_groups(table)
-        start = make_start(config, prepared, foundation, half, group)
-        normalization = [float(x) for x in prepared.normalization]
-        run.update_config(normalization=normalization, contrast=contrast)
-        write_start(run, start, half, group)
-        start = _of_first(run, start)
-    else:
-        prepared = build(contrast)
-        start, half, group = kept
-    pixel_size = float(np.median(table.pixel_size))
-    method = FlexibleMethod(config, start, pixels, pixel_size, half, group)
-    if config.refine_poses:
-        method.rotation = np.asarray(table.rotation, np.float64)
-    if config.encoder and run.checkpoints.latest() is None:
-        found_start = measure_encoder(method.encoding, start, prepared)
-        method.encoder_start = as_first(found_start)
-    return method, prepared
+        return None
+    contrast = run.config["contrast"]
+    return _Laid(build(contrast, run.config["normalization"]), contrast, *kept)
 
 
-def _of_first(run: Run, start: Start) -> Start:
-    """Take the start that the first process has laid: machines need not round alike."""
+def _kept(run: Run, laid: _Laid) -> _Laid:
+    """Keep the start with its run, and take the one that the first process has laid.
+
+    Machines need not round alike.
+    """
+    normalization = [float(x) for x in laid.prepared.normalization]
+    run.update_config(normalization=normalization, contrast=laid.contrast)
+    if is_writer() and read_start(run) is None:
+        write_start(run, laid.start, laid.half, laid.group)
     wait_for_all("start laid")
     if is_writer():
-        return start
+        return laid
     kept = read_start(run)
     if kept is None:
         raise InputError(f"{run.path / START_FILE} is not seen here: machines must share a disk")
-    return kept[0]
+    return laid._replace(start=kept[0])
 
 
 def save_results(
