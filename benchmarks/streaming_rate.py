@@ -138,10 +138,8 @@ def time_command(method: str, words: list[str], star: Path, out: Path, epochs: i
     command += ["--zdim", "4", "--no-analysis", "--overwrite", *words]
     if method == "train-vae":
         subprocess.run([*command, "-n", str(epochs + 1)], check=True, capture_output=True)
-        spent = [0.0] * (epochs + 1)
-        for line in Run.open(out).metrics():
-            spent[int(line["epoch"]) - 1] += line["seconds"]
-        return min(spent[1:])
+        ended = {line["epoch"]: line["seconds"] for line in Run.open(out).metrics()}
+        return float(np.diff([ended[epoch] for epoch in sorted(ended)]).min())
     spent = []
     for _ in range(epochs):
         began = time.perf_counter()
