@@ -19,6 +19,10 @@ from vitreous.training.method import Method
 
 Metrics = dict[str, Any]
 
+# Streamed images of so many bytes, or those of one step, are worked on in one call: each call asks
+# the system for its memory anew, which takes as long as a third of a small step.
+_CALL_BYTES = 4 << 20
+
 
 def block_length(steps: int, wanted: int) -> int:
     """Choose how many steps run in one call: near `wanted`, and if possible a divisor of `steps`.
@@ -64,7 +68,9 @@ class Stepper:
         self._run_block = jax.jit(
             self._scan, donate_argnums=0, static_argnames="masked", out_shardings=placed
         )
-        self._run_step = jax.jit(self._streamed_step, donate_argnums=0, out_shardings=placed)
+        self._run_streamed = jax.jit(
+            self._streamed_scan, donate_argnums=0, static_argnames="masked", out_shardings=placed
+        )
 
     def _place(self, shapes: PyTree) -> PyTree | None:
         mesh = self._data.mesh
@@ -139,25 +145,57 @@ class Stepper:
             offset, rows, weight = given
             return self._step(arrays, self._data.batch(data, rows, weight), step + offset)
 
-        def skip(arrays, given):
-            metrics = jax.eval_shape(body, arrays, given)[1]
-            return arrays, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
-
-        def maybe(arrays, given):
-            return jax.lax.cond(given[0] < count, body, skip, arrays, given)
-
         offsets = jnp.arange(self._block, dtype=jnp.int32)
-        return jax.lax.scan(maybe if masked else body, arrays, (offsets, rows, weight))
+        return _scan_first(body, arrays, (offsets, rows, weight), count, masked)
 
-    def _streamed_step(
-        self, arrays: PyTree, data: DeviceData, images, rows, weight, step
+    def _streamed_scan(
+        self,
+        arrays: PyTree,
+        data: DeviceData,
+        images: tuple[Streamed, ...],
+        rows: Array,
+        weight: Array,
+        count: Array,
+        step: Array,
+        *,
+        masked: bool,
     ) -> tuple[PyTree, Metrics]:
-        batch = self._data.batch_of_images(data, images, rows, weight)
-        return self._step(arrays, batch, step)
+        def body(arrays, given):
+            offset, images, rows, weight = given
+            batch = self._data.batch_of_images(data, images, rows, weight)
+            return self._step(arrays, batch, step + offset)
+
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *images)
+        offsets = jnp.arange(len(images), dtype=jnp.int32)
+        return _scan_first(body, arrays, (offsets, stacked, rows, weight), count, masked)
+
+    def steps_per_call(self, batch_size: int) -> int:
+        """Choose how many steps run in one call on streamed images: a divisor of the block."""
+        step_bytes = 4 * self._data.box**2 * batch_size
+        most = max(1, _CALL_BYTES // step_bytes)
+        return max(k for k in range(1, self._block + 1) if self._block % k == 0 and k <= most)
 
     def epoch(self, plan: EpochPlan, position: int, step: int) -> "Epoch":
         """Prepare to run an epoch from its step `position`; `step` are done in all by then."""
         return Epoch(self, plan, position, step)
+
+
+def _scan_first(
+    body: Callable, arrays: PyTree, given: tuple, count: Array, masked: bool
+) -> tuple[PyTree, Metrics]:
+    """Run a body over what is given; if `masked`, only over the first `count`.
+
+    **Arguments:** `given`: its first table counts from 0.
+    """
+
+    def skip(arrays, given):
+        metrics = jax.eval_shape(body, arrays, given)[1]
+        return arrays, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+
+    def maybe(arrays, given):
+        return jax.lax.cond(given[0] < count, body, skip, arrays, given)
+
+    return jax.lax.scan(maybe if masked else body, arrays, given)
 
 
 def _is_shape(leaf: Any) -> bool:
@@ -187,6 +225,8 @@ class Epoch:
                 threads=stepper._threads,
                 ahead=stepper._ahead,
             )
+            self._each = stepper.steps_per_call(plan.rows.shape[1])
+            self._masked = (self.steps - position) % self._each != 0
             self._running: deque[Any] = deque()
 
     def advance(self, arrays: PyTree) -> tuple[PyTree, int, Callable[[], dict[str, np.ndarray]]]:
@@ -213,27 +253,35 @@ class Epoch:
                 return {k: np.asarray(v)[:count] for k, v in jax.device_get(stacked).items()}
 
         else:
-            singles = []
-            for offset in range(count):
-                images = next(self._images)
-                arrays, metrics = stepper._run_step(
-                    arrays,
-                    stepper._data.arrays,
-                    images,
-                    self._plan.rows[first + offset],
-                    self._plan.weight[first + offset],
-                    np.int32(step + offset),
-                )
-                singles.append(metrics)
+            calls = []
+            for start in range(0, count, self._each):
+                arrays, metrics = self._call(arrays, start, min(self._each, count - start))
+                calls.append(metrics)
                 self._running.append(metrics)
                 # Bounds how many batches wait on the device; the device itself never waits.
-                if len(self._running) > stepper._ahead:
+                if len(self._running) > max(1, stepper._ahead // self._each):
                     jax.block_until_ready(self._running.popleft())
 
             def fetch() -> dict[str, np.ndarray]:
-                host = jax.device_get(singles)
-                return {name: np.stack([m[name] for m in host]) for name in host[0]}
+                host = jax.device_get(calls)
+                return {name: np.concatenate([m[name] for m in host])[:count] for name in host[0]}
 
         self.position += count
         self._step += count
         return arrays, count, fetch
+
+    def _call(self, arrays: PyTree, start: int, count: int) -> tuple[PyTree, Metrics]:
+        """Run `count` steps on streamed images, `start` steps on from here."""
+        stepper, each = self._stepper, self._each
+        images = [next(self._images) for _ in range(count)]
+        steps = self.position + start + np.minimum(np.arange(each), count - 1)
+        return stepper._run_streamed(
+            arrays,
+            stepper._data.arrays,
+            (*images, *images[-1:] * (each - count)),
+            self._plan.rows[steps],
+            self._plan.weight[steps],
+            np.int32(count),
+            np.int32(self._step + start),
+            masked=self._masked,
+        )
