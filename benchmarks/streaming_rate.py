@@ -140,6 +140,7 @@ def time_command(method: str, words: list[str], star: Path, out: Path, epochs: i
         subprocess.run([*command, "-n", str(epochs + 1)], check=True, capture_output=True)
         ended = {line["epoch"]: line["seconds"] for line in Run.open(out).metrics()}
         return float(np.diff([ended[epoch] for epoch in sorted(ended)]).min())
+    command += ["--keep-all"]
     spent = []
     for _ in range(epochs):
         began = time.perf_counter()

@@ -172,11 +172,15 @@ def test_masks_are_looked_at_before_an_older_run_makes_way(particles, tmp_path):
 
 
 @pytest.mark.slow
-def test_too_many_gaussians_leave_no_run_behind(particles, tmp_path):
+def test_too_many_gaussians_leave_no_run_behind_and_an_older_one_alone(particles, tmp_path):
     config = replace(CONFIG, gaussians=4000)
     with pytest.raises(InputError, match="fewer than the 4000 Gaussians"):
         optimize_deformations(particles, tmp_path / "run", config, options=QUIET)
     assert not (tmp_path / "run").exists()
+    older = Run.create(tmp_path / "run", {"method": "flexible"})
+    with pytest.raises(InputError, match="fewer than the 4000 Gaussians"):
+        optimize_deformations(particles, older.path, config, options=QUIET, overwrite=True)
+    assert Run.open(older.path).config == older.config
 
 
 def test_particles_and_folder_come_once_by_either_name(particles, tmp_path, capsys):
