@@ -29,6 +29,7 @@ def test_the_plan_counts_what_is_held(tmp_path):
     assert sizes["images, streamed"] == 40 * 16 * 16 * 4
     # Two readers and two windows more, of four steps each.
     assert sizes["windows of 32 images"] == 4 * 32 * 16 * 16 * 4
+    assert sizes["batches at work"] == 3 * 5 * 8 * 16 * 16 * 4
     assert sizes["weights, optimiser"] == 12_000
     assert next(size for what, size in sizes.items() if "checkpoints" in what) == 4 * 12_000
     out = io.StringIO()

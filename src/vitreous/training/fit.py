@@ -161,6 +161,7 @@ class _Fit:
 
     def _show_plan(self, console: Console | None) -> None:
         options, stepper = self.options, self.stepper
+        streamed = stepper.steps_per_call(self.batch_size)
         plan_fit(
             self.data,
             stepper.shapes,
@@ -168,7 +169,7 @@ class _Fit:
             self.run.path,
             batch=self.batch_size,
             steps=self.steps,
-            block=self.block,
+            block=self.block if self.data.resident else streamed,
             threads=options.threads,
             ahead=options.read_ahead,
             group=self.group,

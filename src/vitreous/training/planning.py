@@ -79,7 +79,7 @@ def plan_fit(
     """List what a fit will hold.
 
     **Arguments:** `shapes`, `shardings`: of its state's arrays. `folder`: of the run. The others
-    are those of the fit: images a step, steps an epoch and in one compiled block, readers, and
+    are those of the fit: images a step, steps an epoch and in one call, readers, and
     batches or windows they are ahead; epochs, and how many of their checkpoints stay.
     """
     devices = data.devices
@@ -101,6 +101,9 @@ def plan_fit(
             queue, words = (2 * ahead + 1) * batch_bytes, "batches ahead"
         held.append(Held("images, streamed", "disk", 4 * data.box**2 * len(data)))
         held.append(Held(words, "host", queue))
+        # One call's are worked on, the next ones wait, those after them are being gathered.
+        working = 3 * block * 4 * data.box**2 * -(-batch // count)
+        held.append(Held("batches at work", each, working, working))
     columns = sum(leaf.nbytes for leaf in jax.tree.leaves(data.arrays.columns))
     if columns:
         held.append(Held("poses and CTF", shared, columns, -(-columns // count)))
