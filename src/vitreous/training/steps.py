@@ -237,15 +237,14 @@ class Epoch:
         """
         stepper = self._stepper
         count = min(stepper._block, self.steps - self.position)
-        first, step = self.position, self._step
         if stepper._data.resident:
             arrays, stacked = stepper._run_block(
                 arrays,
                 stepper._data.arrays,
                 self._device_plan,
-                np.int32(first),
+                np.int32(self.position),
                 np.int32(count),
-                np.int32(step),
+                np.int32(self._step),
                 masked=self._masked,
             )
 

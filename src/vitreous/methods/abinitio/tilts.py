@@ -24,6 +24,7 @@ from vitreous.methods.abinitio.halves import band
 from vitreous.methods.abinitio.reference import particle_mask, references_grid
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.particles import ParticleTable
+from vitreous.particles.loader import PreparedImages
 from vitreous.particles.order import Groups
 from vitreous.particles.prepare import Batch
 from vitreous.particles.shared_rows import SharedRows
@@ -214,6 +215,13 @@ def refined_by_all(
     return SeriesPoses(*map(jnp.asarray, new.together()))
 
 
+def noise_beside(placed: PreparedImages, volume: Float[Array, "n n n"]) -> Float[Array, " shells"]:
+    """Measure the power that a map leaves over of images with poses."""
+    left = residual_spectrum(placed, volume_to_grid(volume), _BATCH)
+    # Shell 0 holds no pixel.
+    return jnp.asarray(left).at[0].set(left[1])
+
+
 class _Follower:
     """Images of all tilts, and what is asked of them again and again."""
 
@@ -239,8 +247,7 @@ class _Follower:
         placed = at_poses(setting.data, rotation, shift)
         mean = reconstruct_consensus(placed, setting.pixel_size, _BATCH)
         volume = np.asarray(mean.volume) * np.asarray(setting.mask)
-        noise = residual_spectrum(placed, volume_to_grid(jnp.asarray(volume)), _BATCH)
-        self.noise = jnp.asarray(noise).at[0].set(noise[1])
+        self.noise = noise_beside(placed, jnp.asarray(volume))
         found = replace(
             found,
             rotation=rotation,

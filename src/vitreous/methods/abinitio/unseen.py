@@ -11,7 +11,6 @@ import numpy as np
 
 from vitreous.errors import InputError
 from vitreous.geometry.fourier_pixels import FourierPixels
-from vitreous.imaging.fourier_grid import volume_to_grid
 from vitreous.methods.abinitio.amortised.model import predict
 from vitreous.methods.abinitio.amortised.train import load_poser
 from vitreous.methods.abinitio.conformations import at_poses
@@ -21,6 +20,7 @@ from vitreous.methods.abinitio.posing import Bounds, Maps, Posing
 from vitreous.methods.abinitio.setting import Setting
 from vitreous.methods.abinitio.tilts import (
     Series,
+    noise_beside,
     poses_at,
     refined_by_all,
     series_of,
@@ -29,7 +29,6 @@ from vitreous.methods.abinitio.tilts import (
 from vitreous.particles import ImageSource
 from vitreous.particles.loader import PreparedImages
 from vitreous.reconstruction.curves import read_curves
-from vitreous.reconstruction.foundation import residual_spectrum
 from vitreous.reconstruction.fsc import crossing
 from vitreous.reconstruction.weighed import image_power
 from vitreous.training.inputs import DataOptions, prepared_images, read_checked
@@ -138,9 +137,7 @@ def _of_all_tilts(
         poses = refined_by_all(setting, series, poses, volumes, begin, noise, bounds.high)
         latent = np.asarray(poses.latent) * deviation
         rotation, shift = spread_poses(series, poses, size)
-        placed = at_poses(data, rotation, shift)
-        left = residual_spectrum(placed, volume_to_grid(maps.model[0]), _BATCH)
-        noise = jnp.asarray(left).at[0].set(left[1])
+        noise = noise_beside(at_poses(data, rotation, shift), maps.model[0])
     return rotation, shift, latent
 
 
