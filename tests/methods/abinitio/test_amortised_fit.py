@@ -69,6 +69,11 @@ def test_an_encoder_learns_to_pose_images(found):
     assert float(result.fsc[5]) > 0.5
     assert result.score.mean() > 0
     assert config_from_dict(run.config["amortised"]).cycles == 18
+    # Epochs that only dreamt pose no image: they tell no score.
+    scores = [entry.get("score") for entry in result.history]
+    assert scores[0] is None
+    assert scores[-1] is not None
+    assert 0 not in scores
 
 
 def test_a_trained_encoder_poses_unseen_images(found):
@@ -116,6 +121,7 @@ def test_conformations_are_learnt_at_known_poses(tmp_path):
     assert found.latents.mean.shape == (200, 1)
     assert found.volumes.shape == (2, 32, 32, 32)
     np.testing.assert_allclose(found.rotation, trial.rotation, atol=1e-6)
+    assert "poses are those given" in found.verdict
     data = PreparedImages.build(table, trial.source)
     again = encode(Run.open(tmp_path / "run"), data, trial.rotation, trial.shift)
     assert again.latents is not None
@@ -123,7 +129,7 @@ def test_conformations_are_learnt_at_known_poses(tmp_path):
 
 
 def test_the_seed_s_scheme_runs(tmp_path):
-    """Encoder with convolutions, symmetric loss, random latents first: the loss falls."""
+    """Encoder with convolutions, symmetric loss, random latents first; it claims no rest."""
     trial = blob_set("hinge", 64, 2.0, 0)
     config = AmortisedConfig(
         scheme="gradient",
@@ -146,6 +152,8 @@ def test_the_seed_s_scheme_runs(tmp_path):
     bands = [entry["band"] for entry in run.metrics() if entry.get("epoch_mean")]
     assert bands == [3.0, 4.0, 5.0]
     assert np.isfinite([entry["loss"] for entry in run.metrics()]).all()
+    assert not found.converged
+    assert "whether poses rest is not known" in found.verdict
 
 
 def test_known_poses_must_be_there(tmp_path):

@@ -1,5 +1,6 @@
 """Pictures of an ab initio fit under way: where the views lie, the map, and how far it has come."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,11 @@ def draw_history(path: Path, history: list[dict[str, Any]]) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(lines, columns, squeeze=False).reshape(-1)
     x = np.arange(1, len(history) + 1)
+    names, bands = _phases(history)
     for axes, key in zip(panels, keys, strict=False):
         y = [entry[key] if _is_number(entry.get(key)) else np.nan for entry in history]
-        _draw_phases(axes, history, key == keys[0])
+        for first, end in bands[1::2]:
+            axes.axvspan(first + 0.5, end + 0.5, color="#eef1f0", lw=0, zorder=0)
         axes.plot(x, y, "o-", color=_TEAL, ms=3, lw=1.4)
         axes.set_title(key.replace("_", " "), fontsize=9, color=_INK)
         axes.tick_params(labelsize=7, colors=_INK)
@@ -106,24 +109,19 @@ def draw_history(path: Path, history: list[dict[str, Any]]) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
-    figure.supxlabel("epoch", fontsize=9)
+    label = "epoch" if len(names) < 2 else f"epoch; in bands: {', '.join(names)}"
+    wide = 38 * columns
+    figure.supxlabel("\n".join(textwrap.wrap(label, wide)), fontsize=9)
     _save(figure, path)
 
 
-def _draw_phases(axes: Axes, history: list[dict[str, Any]], named: bool) -> None:
-    """Shade every other phase, and name them where there is room."""
+def _phases(history: list[dict[str, Any]]) -> tuple[list[str], list[tuple[int, int]]]:
+    """Find the phases of a history, random starts as one: their names, and where each lies."""
     phases = [str(entry.get("phase", "")) for entry in history]
-    starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
-    if len(starts) < 2:
-        return
-    for number, (first, end) in enumerate(zip(starts, [*starts[1:], len(phases)], strict=True)):
-        if number % 2:
-            axes.axvspan(first + 0.5, end + 0.5, color="#eef1f0", lw=0, zorder=0)
-        if named:
-            axes.text(
-                first + 0.6, 0.98, phases[first], transform=axes.get_xaxis_transform(),
-                rotation=90, va="top", fontsize=6.5, color="#6b7780",
-            )  # fmt: skip
+    phases = ["starts" if phase.startswith("start ") else phase for phase in phases]
+    first = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
+    bands = list(zip(first, [*first[1:], len(phases)], strict=True))
+    return [phases[i] for i in first], bands
 
 
 def draw_latents(path: Path, latents: Float[np.ndarray, "n d"]) -> None:

@@ -105,7 +105,7 @@ def train_amortised(
     halves = np.asarray(method.halves)
     poses = predict(model, data, halves)
     _keep_poses(run, poses)
-    history = [{"phase": "encoder"} | entry for entry in run.metrics() if entry.get("epoch_mean")]
+    history = _course(run)
     found = _found(data, poses.rotation[:, 0], poses.shift[:, 0], poses.score[:, 0], history)
     if config.z_dim == 0:
         return found
@@ -163,8 +163,9 @@ def _by_gradient(
             raise InputError(f"{data.table.path}: has no poses, which use_gt_poses asks for")
         known = Known(jnp.asarray(data.table.rotation), jnp.asarray(data.table.shift))
     field = train_field(data, _whole_sample(data, config), config, run, known, progress)
-    history = [entry for entry in run.metrics() if entry.get("epoch_mean")]
-    found = _found(data, field.rotation, field.shift, field.score, history)
+    history = [{"phase": "encoder"} | entry for entry in run.metrics() if entry.get("epoch_mean")]
+    given = known is not None
+    found = _found(data, field.rotation, field.shift, field.score, history, given=given)
     return replace(found, latents=field.latents, volumes=field.volumes)
 
 
@@ -224,6 +225,15 @@ def _trained(run: Run, method: WakeSleep) -> Encoder | None:
     return poser.encoder
 
 
+def _course(run: Run) -> list[dict]:
+    """Return an entry an epoch; while the encoder only dreams there is nothing to say of images."""
+    history = [{"phase": "encoder"} | entry for entry in run.metrics() if entry.get("epoch_mean")]
+    for entry in history:
+        if entry["score"] == entry["moved"] == 0:
+            del entry["score"], entry["moved"]
+    return history
+
+
 def map_of_poses(
     data: PreparedImages,
     rotation: Float[np.ndarray, "n 3 3"],
@@ -258,19 +268,32 @@ def _found(
     shift: Float[np.ndarray, "n 2"],
     score: Float[np.ndarray, " n"],
     history: list[dict],
+    *,
+    given: bool = False,
 ) -> Found:
-    """Make the maps of found poses, and say whether to believe them."""
+    """Make the maps of found poses, and say whether to believe them.
+
+    **Arguments:** `given`: poses were not searched. A history without `moved` does not tell
+    whether poses rest.
+    """
     halves = half_sets(len(data), data.table.half_set, data.table.particle)
     consensus = map_of_poses(data, rotation, shift, halves)
     fsc = np.asarray(consensus.fsc)
     reached = crossing(fsc, 0.143)
     shell = float(len(fsc) if reached is None else reached)
-    moved = float(history[-1].get("moved", 0.0)) if history else 180.0
-    converged = shell > _TOO_COARSE and moved < _RESTLESS
-    verdict = (
-        f"{'converged' if converged else 'did not converge'}: half maps agree to shell "
-        f"{shell:.1f}, poses moved by {moved:.0f}° between the last visits"
-    )
+    moved = history[-1].get("moved") if history else None
+    rests = given or (moved is not None and moved < _RESTLESS)
+    if given:
+        poses = "poses are those given"
+    elif moved is None:
+        poses = "whether poses rest is not known"
+    else:
+        poses = f"poses moved by {moved:.0f}° between the last visits"
+    converged = shell > _TOO_COARSE and rests
+    said = "converged" if converged else "did not converge"
+    if not rests and moved is None:
+        said = "may not have converged"
+    verdict = f"{said}: half maps agree to shell {shell:.1f}, {poses}"
     return Found(
         rotation=rotation,
         shift=shift,
