@@ -114,7 +114,7 @@ def em_row(data: PreparedImages, args: argparse.Namespace) -> dict:
     noise = first_noise(np.zeros(len(data), np.int32), band)
     mean = rng.standard_normal((2, *box), np.float32)
     estimate = start(mean, np.ones((band.fields, *box), np.float32), half, noise, band, 0)
-    estimate = passes.place(estimate)
+    estimate = passes.data.place(estimate)
     seconds = best_of(
         lambda: jax.block_until_ready(passes.run(estimate.subspace, estimate.noise)[0])
     )

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,8 @@ from vitreous.particles.streaming import read_ahead
 from vitreous.particles.table import ParticleTable
 
 logger = logging.getLogger(__name__)
+
+Tree = TypeVar("Tree")
 
 _CHUNK_BYTES = 64 << 20
 # A step that sees fewer particles than this learns one state at a time.
@@ -153,6 +156,16 @@ class PreparedImages:
     def devices(self) -> list[jax.Device]:
         """The devices that share the data."""
         return [jax.devices()[0]] if self.mesh is None else list(self.mesh.devices.flat)
+
+    def place(self, tree: Tree) -> Tree:
+        """Put arrays beside the images, whole on each device.
+
+        An array that JAX is free to move and one that it is not are different arguments to a
+        compiled function: arrays from outside would have every function compiled twice.
+        """
+        if self.mesh is None or one_device(self.mesh):
+            return jax.device_put(tree, self.devices[0])
+        return put(tree, NamedSharding(self.mesh, WHOLE))
 
     def batch_size(self, wanted: int) -> int:
         """Return the batch size used: at most the set, rounded up to a multiple of devices."""

@@ -109,12 +109,12 @@ def one_pass(
     before = None if halves.poses is None else np.array(halves.poses.rotation[:, 0])
     shape = GridShape(setting.box, 0)
     sums, residual, images = [], [], 0.0
+    halves = replace(halves, noise=data.place(halves.noise))
     for half, mine in enumerate(rows):
-        volumes = halves.volumes[half]
+        volumes = data.place(halves.volumes[half])
         grid = references_grid(volumes)
-        total = Gathered(
-            empty_table(shape, setting.classes), jnp.zeros(pixels.max_shell + 1), jnp.zeros(())
-        )
+        nothing = jnp.zeros(pixels.max_shell + 1), jnp.zeros(())
+        total = data.place(Gathered(empty_table(shape, setting.classes), *nothing))
         anew, again = mine[fresh[mine]], mine[~fresh[mine]]
         if len(anew):
             tried = _trials(setting, volumes, low_shell, bands, jax.random.fold_in(key, half))

@@ -110,16 +110,17 @@ class _Round:
 
     def __init__(self, setting: Setting, estimate: Estimate, shell: int, key: jax.Array) -> None:
         self.setting, self.pixels = setting, setting.pixels
-        self.shell, self.noise = shell, estimate.noise
+        volumes, self.noise = setting.data.place((estimate.volumes, estimate.noise))
+        self.shell = shell
         self.count = self.pixels.count_up_to(shell)
         grid = unit_grid(order_for_shell(shell, setting.box, setting.radius), setting.alike)
         rotation = turned(grid, key, point_group(setting.alike))
         shifts = shift_grid(setting.reach, shift_step(setting.box, shell))
-        slices = slices_of(estimate.volumes, rotation, self.pixels, self.count)
+        slices = slices_of(volumes, rotation, self.pixels, self.count)
         self.tried = trials(rotation, slices, jnp.asarray(shifts))
 
     def look(self, rows: Int[np.ndarray, " m"], sharpness: float) -> SliceEvidence:
-        total = no_evidence(self.tried)
+        total = self.setting.data.place(no_evidence(self.tried))
         sharp = jnp.asarray(sharpness, jnp.float32)
         for part in self.setting.shared(rows):
             total = _add(total, part.batch, self.tried, self.noise, sharp, self.pixels, self.count)

@@ -78,7 +78,7 @@ class Posing:
     ) -> None:
         """**Arguments:** `proposed`: poses of each image (shifts in pixels) to begin with, in
         place of all there are."""
-        self.data, self.maps, self.proposed = data, maps, proposed
+        self.data, self.maps, self.proposed = data, data.place(maps), proposed
         pixels, box = data.pixels, data.box
         self.low, self.high = pixels.count_up_to(bounds.low), pixels.count_up_to(bounds.high)
         self.tried = None

@@ -104,7 +104,7 @@ def fit_em(
     joint = 0 if explore is None else _JOINT
     total = len(steps) + 2 + joint
     half = estimate.subspace.half
-    masks, gram = passes.place(jnp.asarray(mask)), np.zeros(0)
+    masks, gram = passes.data.place(jnp.asarray(mask)), np.zeros(0)
     history: list[float] = []
     if kept is not None:
         estimate, history = kept.estimate, list(kept.history)
@@ -119,7 +119,7 @@ def fit_em(
             progress(done, total)
 
     def iterate(estimate: Estimate, floor: float):
-        estimate = passes.place(estimate)
+        estimate = passes.data.place(estimate)
         sums, _ = passes.run(estimate.subspace, estimate.noise, data)
         tell(sums, estimate.noise)
         equations = normal_equations(sums, estimate.subspace.grid, band)
@@ -133,8 +133,8 @@ def fit_em(
         estimate, gram, _ = iterate(estimate, steps[number].floor)
 
     # Each half is judged by the images of the other.
-    estimate = passes.place(estimate)
-    crossed = estimate.subspace._replace(half=passes.place(jnp.asarray(1 - np.asarray(half))))
+    estimate = passes.data.place(estimate)
+    crossed = estimate.subspace._replace(half=passes.data.place(jnp.asarray(1 - np.asarray(half))))
     sums, _ = passes.run(crossed, estimate.noise, data, collect=False)
     own = np.diagonal(gram[0, 0])
     support = judge(np.asarray(sums.evidence), half_set_correlation(gram), own[1:] / own[0])
@@ -148,7 +148,7 @@ def fit_em(
         improved, _, _ = iterate(estimate, _JOINT_FLOOR)
         # The halves have nothing to say of it any more.
         estimate = improved._replace(fsc=estimate.fsc)
-    estimate = passes.place(estimate)
+    estimate = passes.data.place(estimate)
     sums, seen = passes.run(estimate.subspace, estimate.noise, data, collect=False)
     tell(sums, estimate.noise)
     return Fit(

@@ -95,11 +95,11 @@ def half_maps(
     none, everywhere = np.zeros((2, *box), np.float32), np.ones((band.fields, *box), np.float32)
     nothing = start(none, everywhere, half, noise, band, 0)
     sure = np.ones(nothing.fsc.shape, np.float32)
-    nothing = passes.place(nothing._replace(fsc=jnp.asarray(sure)))
+    nothing = passes.data.place(nothing._replace(fsc=jnp.asarray(sure)))
     sums, _ = passes.run(nothing.subspace, nothing.noise)
     equations = normal_equations(sums, nothing.subspace.grid, band)
     found, _, _ = improve(
-        nothing, sums, equations, passes.place(jnp.asarray(everywhere)), _FLOOR, band
+        nothing, sums, equations, passes.data.place(jnp.asarray(everywhere)), _FLOOR, band
     )
     # One step leaves them dimmed by interpolation; later ones would take that back.
     bright = kernel_correction(band.size, band.size, "linear", keep_corners=False)

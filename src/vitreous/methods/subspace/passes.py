@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +12,12 @@ from jaxtyping import Array, Int
 from vitreous.methods.subspace.expectation import ContrastPrior
 from vitreous.methods.subspace.model import Band, Noise, Subspace, grid_table
 from vitreous.methods.subspace.sweep import Seen, Sums, add_batch, empty_sums
-from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, fetch, one_device, put
+from vitreous.particles.device_data import SPREAD, WHOLE, DeviceData, fetch, one_device
 from vitreous.particles.loader import PreparedImages
 from vitreous.particles.memory import with_less
 from vitreous.particles.order import EpochPlan, Groups, epoch_plan, group_plan
 from vitreous.particles.prepare import Batch
 
-Tree = TypeVar("Tree")
 # Each part of a pass has sums of its own.
 _MOST_PARTS = 8
 
@@ -181,7 +179,7 @@ class Passes:
     def _compile_rest(self, groups: int) -> None:
         """Have what a pass needs beside its loop compiled."""
         shape = (2, self.band.fields, self.band.size, self.band.size, self.band.size // 2 + 1)
-        _table(self.place(jnp.asarray(np.zeros(shape, np.complex64))), self.band)
+        _table(self.data.place(jnp.asarray(np.zeros(shape, np.complex64))), self.band)
         if self.parts > 1:
             _add(*(self._empty(groups) for _ in range(self.parts)))
 
@@ -211,21 +209,10 @@ class Passes:
         )
         return sums, seen
 
-    def place(self, tree: Tree) -> Tree:
-        """Put arrays beside the images, whole on each device.
-
-        An array that JAX is free to move and one that it is not are different arguments to a
-        compiled function: an estimate from outside would have every function compiled twice.
-        """
-        mesh = self.data.mesh
-        if mesh is None or one_device(mesh):
-            return jax.device_put(tree, self.data.devices[0])
-        return put(tree, jax.sharding.NamedSharding(mesh, WHOLE))
-
     def _empty(self, groups: int) -> Sums:
         mesh = self.data.mesh
         if mesh is None or one_device(mesh):
-            return self.place(no_sums(self.band, groups))
+            return self.data.place(no_sums(self.band, groups))
         sums = jax.eval_shape(lambda: empty_sums(self.band, groups))
         spread = jax.sharding.NamedSharding(mesh, SPREAD)
         return jax.tree.map(

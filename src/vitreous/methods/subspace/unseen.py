@@ -52,7 +52,7 @@ def evaluate(
     grid = volumes_to_grid(jnp.asarray(volumes, jnp.float32), band.size)
     none = jnp.zeros(len(table), jnp.int32)
     noise = Noise(jnp.asarray(power[None], jnp.float32), none, jnp.int32(band.max_shell))
-    subspace, noise = passes.place((Subspace(jnp.stack([grid, grid]), none), noise))
+    subspace, noise = passes.data.place((Subspace(jnp.stack([grid, grid]), none), noise))
     _, seen = passes.run(subspace, noise, collect=False)
     variance = np.diagonal(np.asarray(seen.covariance), axis1=1, axis2=2)
     log_variance = np.log(np.maximum(variance, 1e-12)).astype(np.float32)
