@@ -182,10 +182,7 @@ class PreparedImages:
         self, arrays: DeviceData, rows: Int[Array, " b"], weight: Float[Array, " b"]
     ) -> Batch:
         """Gather a batch from resident images; pure, for use inside a jitted function."""
-        if arrays.planes is None:
-            raise ValueError("the images are streamed: use batch_of_images")
-        planes = take_rows(arrays.planes, rows, self.mesh)
-        return self._assemble(arrays, planes, rows, weight)
+        return _resident_batch(arrays, rows, weight, self.mesh)
 
     def batch_of_images(
         self,
@@ -202,25 +199,12 @@ class PreparedImages:
                 prepare, mesh=self.mesh, in_specs=(SPREAD, WHOLE, WHOLE), out_specs=SPREAD
             )
         planes = prepare(streamed.images, arrays.mean, arrays.std)
-        return self._assemble(arrays, planes, rows, weight, streamed.columns)
-
-    def _assemble(
-        self,
-        arrays: DeviceData,
-        planes: Array,
-        rows: Array,
-        weight: Array,
-        packed: Array | np.ndarray | None = None,
-    ) -> Batch:
-        if packed is None:
-            columns = jax.tree.map(lambda x: take_rows(x, rows, self.mesh), arrays.columns)
+        known = streamed.columns
+        if known is None:
+            columns = _rows_of(arrays.columns, rows, self.mesh)
         else:
-            columns = unpack_rows(Columns.of(self.table), packed)
-        if not one_device(self.mesh):
-            placed = rows_sharding(self.mesh)
-            rows, weight = jax.lax.with_sharding_constraint((rows, weight), placed)
-        *known, dose = columns
-        return Batch._make((planes_to_pixels(planes), *known, rows, weight, dose))
+            columns = unpack_rows(Columns.of(self.table), known)
+        return _assemble(planes, columns, rows, weight, self.mesh)
 
     def stream(
         self, plan: EpochPlan, first: int = 0, *, group: int = 1, threads: int = 2, ahead: int = 4
@@ -260,9 +244,8 @@ class PreparedImages:
     def batches(self, plan: EpochPlan) -> Iterator[Batch]:
         """Iterate over the batches of a plan."""
         if self.resident:
-            take = jax.jit(self.batch)
             for rows, weight in zip(*plan, strict=True):
-                yield take(self.arrays, jnp.asarray(rows), jnp.asarray(weight))
+                yield _take(self.arrays, jnp.asarray(rows), jnp.asarray(weight), self.mesh)
         else:
             make = jax.jit(self.batch_of_images)
             for streamed, rows, weight in zip(self.stream(plan), *plan, strict=True):
@@ -304,3 +287,33 @@ class PreparedImages:
 def prepared_bytes(count: int, pixels: FourierPixels, storage: Storage) -> int:
     """Return the size of prepared images."""
     return count * 2 * len(pixels) * np.dtype(jnp.dtype(storage)).itemsize
+
+
+def _resident_batch(
+    arrays: DeviceData, rows: Int[Array, " b"], weight: Float[Array, " b"], mesh: Mesh | None
+) -> Batch:
+    if arrays.planes is None:
+        raise ValueError("the images are streamed: use batch_of_images")
+    planes = take_rows(arrays.planes, rows, mesh)
+    return _assemble(planes, _rows_of(arrays.columns, rows, mesh), rows, weight, mesh)
+
+
+# One function for all sets and plans: a new one each time would be traced again.
+_take = jax.jit(_resident_batch, static_argnames="mesh")
+
+
+def _rows_of(columns: Columns | None, rows: Int[Array, " b"], mesh: Mesh | None) -> Columns:
+    return jax.tree.map(lambda x: take_rows(x, rows, mesh), columns)
+
+
+def _assemble(
+    planes: Array,
+    columns: Columns,
+    rows: Int[Array, " b"],
+    weight: Float[Array, " b"],
+    mesh: Mesh | None,
+) -> Batch:
+    if not one_device(mesh):
+        rows, weight = jax.lax.with_sharding_constraint((rows, weight), rows_sharding(mesh))
+    *known, dose = columns
+    return Batch._make((planes_to_pixels(planes), *known, rows, weight, dose))
