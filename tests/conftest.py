@@ -32,6 +32,23 @@ def _few_compiled_functions():
         gc.collect()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first in each half of the list, where two workers begin.
+
+    A worker that has run out of tests takes some from the end of another's. Were those of a slow
+    file, both would prepare what its tests share.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    groups = list(files.values())
+    slow = [group for group in groups if any(item.get_closest_marker("slow") for item in group)]
+    fast = [item for group in groups if group not in slow for item in group]
+    halves = [[item for group in slow[half::2] for item in group] for half in range(2)]
+    middle = max(0, len(items) // 2 - len(halves[0]))
+    items[:] = [*halves[0], *fast[:middle], *halves[1], *fast[middle:]]
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

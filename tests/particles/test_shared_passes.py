@@ -11,6 +11,8 @@ from vitreous.mrc import read_sections
 from vitreous.particles.stack import write_stack
 from vitreous.training.launching import launch
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("toy_passes.py")
 # Sums of a few dozen numbers in another order, as a share of the largest.
 ROUNDING = 2e-6

@@ -15,6 +15,8 @@ from vitreous.training.distributed import Vote
 from vitreous.training.launching import launch
 from vitreous.training.run import Run
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("toy_processes.py")
 
 
