@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vitreous.methods.abinitio.assignment import search_poses
 from vitreous.methods.abinitio.conformations import add_conformations
 from vitreous.methods.abinitio.found import Found
 from vitreous.methods.abinitio.setting import Setting
@@ -32,7 +33,10 @@ def test_division_frees_poses_from_what_moves():
         converged=True,
         verdict="",
     )
+    compiled = search_poses._cache_size()
     found = add_conformations(setting, nothing, 2)
+    # Two maps, looked for about centres that are not known and then known: no other argument.
+    assert search_poses._cache_size() - compiled <= 2, "the same search was compiled twice"
     errors = pose_errors(found.rotation, some.rotation, found.shift, some.shift)
     # Poses that follow the arm are off by up to 30°, 15° in the median; two maps halve the swing.
     assert np.median(errors.angle) < 13
