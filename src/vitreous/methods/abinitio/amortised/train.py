@@ -163,9 +163,8 @@ def _by_gradient(
             raise InputError(f"{data.table.path}: has no poses, which use_gt_poses asks for")
         known = Known(jnp.asarray(data.table.rotation), jnp.asarray(data.table.shift))
     field = train_field(data, _whole_sample(data, config), config, run, known, progress)
-    history = [{"phase": "encoder"} | entry for entry in run.metrics() if entry.get("epoch_mean")]
     given = known is not None
-    found = _found(data, field.rotation, field.shift, field.score, history, given=given)
+    found = _found(data, field.rotation, field.shift, field.score, _course(run), given=given)
     return replace(found, latents=field.latents, volumes=field.volumes)
 
 
@@ -229,7 +228,7 @@ def _course(run: Run) -> list[dict]:
     """Return an entry an epoch; while the encoder only dreams there is nothing to say of images."""
     history = [{"phase": "encoder"} | entry for entry in run.metrics() if entry.get("epoch_mean")]
     for entry in history:
-        if entry["score"] == entry["moved"] == 0:
+        if entry.get("score") == 0 == entry.get("moved"):
             del entry["score"], entry["moved"]
     return history
 
